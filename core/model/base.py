@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, MotionAdapter, UNet2DConditionModel, UNetMotionModel
+from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -30,7 +31,14 @@ class Base:
         """The 2D U-Net with the motion modules put in: the video model, frozen. Copies the weights."""
         if self.motion_adapter is None:
             raise PanobenchError("the base was loaded without a motion adapter; set base.motion_adapter")
-        return frozen(UNetMotionModel.from_unet2d(self.unet, self.motion_adapter))
+        unet = frozen(UNetMotionModel.from_unet2d(self.unet, self.motion_adapter))
+        if unet.device.type == "cpu":
+            # A motion module attends over a few frames at thousands of places; the fused CPU kernel is slow at that.
+            unet.set_attn_processor(
+                {name: AttnProcessor() if "motion_modules" in name else processor
+                 for name, processor in unet.attn_processors.items()}
+            )
+        return unet
 
 
 _PARTS: dict[str, Any] = {
