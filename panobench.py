@@ -67,9 +67,7 @@ class FrontDoor(click.Group):
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
             near = did_you_mean(args[0], self.list_commands(ctx))
-            if near and "did you mean" not in error.message.lower():
-                error.message = error.message.rstrip(".") + near
-            raise
+            raise click.UsageError(f"no such command '{args[0]}'{near}", ctx) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The commands by section, from the static texts."""

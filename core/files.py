@@ -1,10 +1,12 @@
 """Files that are either complete or absent: temporary name, fsync, rename."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,6 +69,29 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         if isinstance(error, OSError) or (isinstance(error, Exception) and disk_full(error)):
             raise write_error(path, error) from error
         raise
+
+
+@contextmanager
+def exclusive(path: str | Path) -> Iterator[None]:
+    """Hold the lock file ``path`` while the block runs; a second process waits for its turn.
+
+    A killed `dvc repro` can leave the stage's own process behind, still at work; the next reproduction then waits for
+    it here, and finds its results, instead of writing the same files at the same time. The lock goes with the process,
+    however it ends.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            print(f"waiting for process {file.read().strip() or '?'}, which is at work on {path.stem}", file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
 
 
 def _remove_leftovers(path: Path) -> None:

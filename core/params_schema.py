@@ -1,0 +1,203 @@
+"""What params.yaml may hold: every section and key with its type, bounds, default and meaning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", description="lower-case letters, digits and underscores")]
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A mapping of params.yaml: no unknown keys, no silent conversions, no changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Video(Section):
+    """The videos that are trained on and generated: ERP, so width is twice the height."""
+
+    height: Positive
+    width: Positive
+    #: Frames per video; also the length of a training clip.
+    frames: Positive
+    fps: Annotated[float, Field(gt=0)]
+
+
+class Base(Section):
+    """The frozen text-to-video stack, as diffusers folders."""
+
+    model: str
+    motion_adapter: str
+
+
+class Dataset(Section):
+    """Where clips come from: the procedural world (`nano`), or a folder in WEB360's layout."""
+
+    source: str
+    train_clips: Positive
+    #: Never trained on; metrics that compare distributions read them.
+    reference_clips: Positive
+    #: Source frames per clip; training draws windows of video.frames from them.
+    frames: Positive
+
+
+class Caption(Section):
+    """360 Text Fusion."""
+
+    fusion: Literal["rules"]
+    #: One caption of the whole ERP instead of four fused views: the ablation "without 360TF".
+    whole_erp: bool = False
+
+
+class Flow(Section):
+    """Optical flow of the training clips."""
+
+    backend: Literal["dis"]
+    #: Cyclic flow estimation: flow may cross the seam.
+    cyclic: bool = True
+    #: Largest displacement that the stored maps hold, in ERP pixels per frame.
+    range_px: Annotated[float, Field(gt=0)]
+
+
+class Encode(Section):
+    """Latents, text embeddings and conditions are computed once."""
+
+    batch: Positive
+    #: Pad along longitude in the VAE, so that no seam is baked into the training latents.
+    circular: bool = True
+
+
+class Training(Section):
+    """What both kinds of training share."""
+
+    steps: Positive
+    batch: Positive
+    learning_rate: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    #: Gradient norm above which gradients are scaled down.
+    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    #: Probability of training on the empty caption.
+    caption_dropout: Fraction = 0.1
+    #: Roll each clip by a random yaw, in whole latent columns.
+    random_roll: bool = True
+    #: Mirror half of the clips (the flow's horizontal sign follows).
+    random_flip: bool = True
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    #: Steps between checkpoints from which a killed run resumes.
+    checkpoint_every: Positive = 25
+
+
+class LoraTraining(Training):
+    """The panorama LoRA of baselines B and C, trained on single ERP pictures."""
+
+    kind: Literal["lora"]
+    rank: Positive
+    #: LoRA's alpha; the update is scaled by alpha / rank. null: as the rank.
+    alpha: Annotated[float, Field(gt=0)] | None = None
+    #: Put before every caption in training, and before every prompt in generation.
+    trigger: str = ""
+
+
+class AdapterTraining(Training):
+    """The 360-Adapter, trained on ERP clips over the frozen base."""
+
+    kind: Literal["adapter"]
+    #: paper: mean (W err)^2; released: mean W err^2; none: the ablation.
+    latitude_loss: Literal["paper", "released", "none"] = "paper"
+    #: Probability of training without a motion condition.
+    motion_dropout: Fraction = 0.2
+    #: The temporal convolution of each block; false: the ablation.
+    pseudo_3d: bool = True
+    #: Sine and cosine of the latitude as further condition channels: beyond the paper.
+    latitude_channels: bool = False
+    #: Train on the captions of the whole ERP instead of the fused ones: the ablation without 360TF.
+    whole_erp_captions: bool = False
+
+
+AnyTraining = Annotated[LoraTraining | AdapterTraining, Field(discriminator="kind")]
+
+
+class Method(Section):
+    """A method is data: the base, plus what of a LoRA, an adapter and the 360 enhancement techniques it uses."""
+
+    label: str
+    #: Names under `training`.
+    lora: Slug | None = None
+    lora_scale: float = 1.0
+    adapter: Slug | None = None
+    adapter_scale: float = 1.0
+    #: Latent rotation during sampling.
+    rotation: bool = False
+    circular_padding: bool = False
+    #: Compatibility preset: what the paper says, or what the authors' code does.
+    preset: Literal["paper", "released"] = "paper"
+
+    def models(self) -> list[str]:
+        """The trained models that this method loads."""
+        return [name for name in (self.lora, self.adapter) if name]
+
+
+class Generation(Section):
+    """How every method samples; the same noise for all of them."""
+
+    prompts: str
+    #: DDIM steps.
+    steps: Positive
+    guidance_scale: Annotated[float, Field(ge=1)]
+    negative_prompt: str = ""
+    #: Videos per prompt and method.
+    samples: Positive = 1
+    #: Videos denoised at a time; changes the time, never the videos.
+    batch: Positive = 4
+    #: Motion condition of methods with an adapter: null (none), a named motion, or a flow video.
+    motion: str | None = None
+
+
+class Scoring(Section):
+    """What is measured, and how surely."""
+
+    judge: str
+    #: Options of the view set; the evaluation package checks them.
+    views: dict[str, Any] = {}
+    #: Resamples behind every interval.
+    bootstrap: Annotated[int, Field(ge=100)] = 2000
+    #: Metric name -> its options; the evaluation package checks both.
+    metrics: dict[str, dict[str, Any]]
+
+
+class Run(Section):
+    """What the pipeline runs of all that is defined."""
+
+    models: list[Slug]
+    methods: Annotated[list[Slug], Field(min_length=1)]
+
+
+class Params(Section):
+    """A whole profile."""
+
+    #: Names the folder under outputs/.
+    profile: Slug
+    seed: Annotated[int, Field(ge=0)]
+    video: Video
+    base: Base
+    dataset: Dataset
+    caption: Caption
+    flow: Flow
+    encode: Encode
+    run: Run
+    training: dict[Slug, AnyTraining]
+    methods: dict[Slug, Method]
+    generation: Generation
+    scoring: Scoring
+    #: Checked by study_app.params, which owns these keys.
+    study: dict[str, Any] = {}
+
+    @property
+    def outputs(self) -> Path:
+        """Where the pipeline writes, relative to the working directory."""
+        return Path("outputs") / self.profile
