@@ -1,0 +1,86 @@
+"""Training of the panorama LoRA: the frozen 2D U-Net, single ERP frames, a trigger phrase before every caption."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+from diffusers import StableDiffusionPipeline
+from diffusers.utils import convert_state_dict_to_diffusers
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
+from torch import Tensor, nn
+
+from core.model.base import Base, encode_text
+from core.model.enhance import circular_padding, diffusion_loss
+from core.params import LoraTraining
+from core.train.cache import Cache
+from core.train.diffusion import draw_batch
+
+_ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
+_CONVOLUTIONS = ["conv1", "conv2", "conv_shortcut", "conv"]
+
+
+def with_trigger(trigger: str, caption: str) -> str:
+    """The trigger phrase and the caption; an empty caption stays empty, it is the unconditional one."""
+    return f"{trigger} {caption}" if trigger and caption else caption
+
+
+def add_lora_layers(base: Base, settings: LoraTraining, seed: int) -> nn.Module:
+    """Put fresh LoRA layers into the base's 2D U-Net, as fp32, and return it; they alone require gradients."""
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha or settings.rank,
+        init_lora_weights="gaussian",
+        target_modules=_ATTENTION + (_CONVOLUTIONS if settings.convolutions else []),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        base.unet.add_adapter(config)
+    return base.unet
+
+
+def lora_loss(
+    base: Base, cache: Cache, settings: LoraTraining, seed: int, stack: ExitStack
+) -> Callable[[int], Tensor]:
+    """The loss of a step, over single frames. Captions with the trigger are encoded once, here."""
+    unet, scheduler, device = base.unet, base.scheduler, base.unet.device
+    captions = [with_trigger(settings.trigger, clip["caption"]) for clip in cache.clips]
+    texts = sorted({*captions, ""})
+    embedded = [encode_text(base.tokenizer, base.text_encoder, texts[i : i + 64]) for i in range(0, len(texts), 64)]
+    text_of = dict(zip(texts, torch.cat(embedded), strict=True))
+    if settings.circular_padding:
+        stack.enter_context(circular_padding(unet))
+
+    def loss_of_step(step: int) -> Tensor:
+        batch = draw_batch(
+            cache,
+            base.vae,
+            captions,
+            settings.batch,
+            1,
+            seed,
+            step,
+            scheduler.config.num_train_timesteps,
+            settings.caption_dropout,
+            settings.random_roll,
+            settings.random_flip,
+        )
+        latents, noise = batch.latents[:, :, 0].to(device), batch.noise[:, :, 0].to(device)
+        timesteps = batch.timesteps.to(device)
+        text = torch.stack([text_of[caption] for caption in batch.captions])
+        noisy = scheduler.add_noise(latents, noise, timesteps)
+        prediction = unet(noisy, timesteps, encoder_hidden_states=text, return_dict=False)[0]
+        return diffusion_loss(prediction, noise, "none")
+
+    return loss_of_step
+
+
+def save_lora(unet: nn.Module, folder: Path) -> None:
+    """Write `pytorch_lora_weights.safetensors` in diffusers' format, alpha in its metadata."""
+    layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
+    StableDiffusionPipeline.save_lora_weights(
+        str(folder), unet_lora_layers=layers, unet_lora_adapter_metadata=unet.peft_config["default"].to_dict()
+    )
