@@ -1,0 +1,228 @@
+"""The study bundle: `study.json` plus `media/<opaque id>.mp4`, all that the app needs and nothing that names a method.
+
+The names of the methods are in `key.json`, which only `panobench study export` reads.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from core.errors import PanobenchError
+from study_app.texts import Texts
+
+SCHEMA: Literal["panobench.study/1"] = "panobench.study/1"
+KEY_SCHEMA: Literal["panobench.study-key/1"] = "panobench.study-key/1"
+STUDY_FILE, KEY_FILE, MEDIA_FOLDER = "study.json", "key.json", "media"
+
+OPAQUE = r"^[0-9a-f]{24}$"
+_PREPARE = "make it with `panobench study prepare MANIFEST... --out DIR`"
+
+
+class BundleError(PanobenchError):
+    """The study bundle is missing, damaged or of another version."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class VideoFormat(_Strict):
+    """The one format of all media of a bundle."""
+
+    height: int = Field(gt=0)
+    width: int = Field(gt=0)
+    frames: int = Field(gt=0)
+    fps: float = Field(gt=0)
+
+
+class Prompt(_Strict):
+    id: str = Field(min_length=1)
+    text: str
+
+
+class Stimulus(_Strict):
+    """One video: which method (opaque) and which prompt, and the bytes of its file."""
+
+    id: str = Field(pattern=OPAQUE)
+    method: str = Field(pattern=OPAQUE)
+    prompt: str
+    bytes: int = Field(gt=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class Study(_Strict):
+    """`study.json`. ``methods`` are opaque ids in an order that says nothing."""
+
+    schema_: Literal["panobench.study/1"] = Field(alias="schema")
+    study_id: str = Field(pattern=r"^[0-9a-f]{12}$")
+    title: str
+    language: str
+    mode: Literal["half", "full"]
+    open_enrolment: bool
+    consent_version: str
+    contact: str
+    design_key: str = Field(pattern=r"^[0-9a-f]{64}$")
+    video: VideoFormat
+    methods: list[str] = Field(min_length=2)
+    prompts: list[Prompt] = Field(min_length=1)
+    stimuli: list[Stimulus]
+    texts: Texts
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Study":
+        cells = {(stimulus.method, stimulus.prompt) for stimulus in self.stimuli}
+        expected = {(method, prompt.id) for method in self.methods for prompt in self.prompts}
+        if cells != expected or len(self.stimuli) != len(expected):
+            raise ValueError("there must be exactly one stimulus for each method and prompt")
+        if len({stimulus.id for stimulus in self.stimuli}) != len(self.stimuli):
+            raise ValueError("two stimuli have one id")
+        return self
+
+
+class KeyedMethod(_Strict):
+    name: str
+
+
+class KeyedStimulus(_Strict):
+    """Where a stimulus came from; never shown to raters."""
+
+    method: str
+    prompt_id: str
+    video_id: str
+    seed: int | None
+    source_sha256: str
+
+
+class Key(_Strict):
+    """`key.json`: opaque ids to names."""
+
+    schema_: Literal["panobench.study-key/1"] = Field(alias="schema")
+    study_id: str
+    methods: dict[str, KeyedMethod]
+    stimuli: dict[str, KeyedStimulus]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A loaded, verified bundle. ``sha256`` is that of study.json and is written beside every answer."""
+
+    folder: Path
+    study: Study
+    sha256: str
+
+    @cached_property
+    def files(self) -> dict[str, Path]:
+        """Path of each stimulus by its id: media are looked up here, never by joining what a browser sent."""
+        return {s.id: self.folder / MEDIA_FOLDER / f"{s.id}.mp4" for s in self.study.stimuli}
+
+    @cached_property
+    def stimulus_at(self) -> dict[tuple[int, int], str]:
+        """Stimulus id by (index of the method, index of the prompt), the indices that study_app.design uses."""
+        method = {name: index for index, name in enumerate(self.study.methods)}
+        prompt = {entry.id: index for index, entry in enumerate(self.study.prompts)}
+        return {(method[s.method], prompt[s.prompt]): s.id for s in self.study.stimuli}
+
+    @property
+    def design_key(self) -> bytes:
+        return bytes.fromhex(self.study.design_key)
+
+    @property
+    def criteria(self) -> list[str]:
+        return [criterion.id for criterion in self.study.texts.criteria]
+
+
+def load_bundle(folder: str | Path) -> Bundle:
+    """Read and verify a bundle: schema, completeness, and size and SHA-256 of every media file.
+
+    Raises:
+        BundleError: one line that names the file and the fix.
+    """
+    folder = Path(folder)
+    path = folder / STUDY_FILE
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise BundleError(f"{path}: no study bundle here; {_PREPARE}") from None
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
+    bundle = Bundle(folder.resolve(), _validate(Study, path, content), hashlib.sha256(content).hexdigest())
+    for stimulus in bundle.study.stimuli:
+        _verify_media(bundle.files[stimulus.id], stimulus)
+    return bundle
+
+
+def load_key(path: str | Path, study_id: str) -> Key:
+    """Read `key.json` and check that it belongs to this study."""
+    path = Path(path)
+    try:
+        key = _validate(Key, path, path.read_bytes())
+    except FileNotFoundError:
+        raise BundleError(f"{path}: no such file; name the study's key with --key") from None
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
+    if key.study_id != study_id:
+        raise BundleError(f"{path}: this is the key of study {key.study_id}, not of {study_id}; name the right one with --key")
+    return key
+
+
+def find_bundle(start: str | Path | None = None) -> Path:
+    """The bundle to show: PANOBENCH_STUDY, else the newest `outputs/*/study` of the project.
+
+    PANOBENCH_STUDY may name the folder or its study.json. Without it, the project is looked for from ``start`` (the
+    working directory) upwards, then around this file.
+
+    Raises:
+        BundleError: there is none; the message names the command that makes one.
+    """
+    named = os.environ.get("PANOBENCH_STUDY")
+    if named:
+        path = Path(named)
+        return path.parent if path.name == STUDY_FILE else path
+    found: list[Path] = []
+    for root in (project_root(start or Path.cwd()), project_root(Path(__file__).parent)):
+        found = found or list(root.glob(f"outputs/*/study/{STUDY_FILE}"))
+    if not found:
+        raise BundleError(f"there is no study bundle yet: run `make repro`, or {_PREPARE}")
+    return max(found, key=lambda path: path.stat().st_mtime).parent
+
+
+def project_root(start: str | Path) -> Path:
+    """The nearest folder from ``start`` upwards with a .dvc or .git folder; ``start`` itself if there is none."""
+    start = Path(start).resolve()
+    for folder in (start, *start.parents):
+        if (folder / ".dvc").is_dir() or (folder / ".git").exists():
+            return folder
+    return start
+
+
+def _validate(model: type[Any], path: Path, content: bytes) -> Any:
+    try:
+        values = json.loads(content)
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise BundleError(f"{path}: damaged, not JSON ({error}); {_PREPARE}") from error
+    found = values.get("schema") if isinstance(values, dict) else None
+    expected = model.model_fields["schema_"].annotation.__args__[0]
+    if found != expected:
+        raise BundleError(f"{path}: schema is {found!r}, this version reads {expected!r}; {_PREPARE}")
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "content"
+        raise BundleError(f"{path}: damaged, {where}: {first['msg']}; {_PREPARE}") from error
+
+
+def _verify_media(path: Path, stimulus: Stimulus) -> None:
+    try:
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BundleError(f"{path}: missing from the bundle ({error.strerror}); {_PREPARE}") from error
+    if digest != stimulus.sha256:
+        raise BundleError(f"{path}: damaged, its SHA-256 is not the one in {STUDY_FILE}; {_PREPARE}")
