@@ -29,6 +29,8 @@ class BundleError(PanobenchError):
 
 
 class _Strict(BaseModel):
+    """No key too many or too few, no change after reading."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -42,6 +44,8 @@ class VideoFormat(_Strict):
 
 
 class Prompt(_Strict):
+    """What the videos of one row were made from; raters read ``text``."""
+
     id: str = Field(min_length=1)
     text: str
 
@@ -86,6 +90,8 @@ class Study(_Strict):
 
 
 class KeyedMethod(_Strict):
+    """The name behind an opaque method id."""
+
     name: str
 
 
@@ -130,10 +136,12 @@ class Bundle:
 
     @property
     def design_key(self) -> bytes:
+        """What the raters' schedules are drawn from."""
         return bytes.fromhex(self.study.design_key)
 
     @property
     def criteria(self) -> list[str]:
+        """Ids of the questions."""
         return [criterion.id for criterion in self.study.texts.criteria]
 
 
@@ -167,7 +175,9 @@ def load_key(path: str | Path, study_id: str) -> Key:
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
     if key.study_id != study_id:
-        raise BundleError(f"{path}: this is the key of study {key.study_id}, not of {study_id}; name the right one with --key")
+        raise BundleError(
+            f"{path}: this is the key of study {key.study_id}, not of {study_id}; name the right one with --key"
+        )
     return key
 
 

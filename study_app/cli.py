@@ -29,8 +29,8 @@ def study() -> None:
 
 @study.command()
 @click.argument("manifests", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="MANIFEST...")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the bundle; replaced if it is one.")
-@click.option("--params", "params_path", type=click.Path(path_type=Path), help="YAML file whose `study` section counts.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the bundle.")
+@click.option("--params", "params_path", type=click.Path(path_type=Path), help="YAML file with a `study` section.")
 @click.option("--key", "key_path", type=click.Path(path_type=Path), help="Where key.json goes; by default into --out.")
 def prepare(manifests: tuple[Path, ...], out: Path, params_path: Path | None, key_path: Path | None) -> None:
     """Turn manifests of several methods into a blinded study bundle.
@@ -46,7 +46,8 @@ def prepare(manifests: tuple[Path, ...], out: Path, params_path: Path | None, ke
     params, seed = read_study_params(params_path) if params_path else (StudyParams(), 360)
     made = build(manifests, out, params, seed, key_path).study
     each = trials_per_rater(len(made.methods), len(made.prompts), made.mode)
-    click.echo(f"study {made.study_id}: {len(made.methods)} methods x {len(made.prompts)} prompts, {each} pairs per rater")
+    size = f"{len(made.methods)} methods x {len(made.prompts)} prompts"
+    click.echo(f"study {made.study_id}: {size}, {each} pairs per rater")
     click.echo(f"bundle {out}; which video is whose is in {key_path or out / 'key.json'}, for the export only")
     click.echo(f"show it with `panobench study serve --bundle {out}`")
 

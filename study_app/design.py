@@ -25,6 +25,11 @@ class Trial:
     left: int
     right: int
 
+    @property
+    def pair(self) -> frozenset[int]:
+        """The two methods, whichever side they are on."""
+        return frozenset((self.left, self.right))
+
 
 Cell = tuple[tuple[int, int], int]  # ((lower method, higher method), prompt)
 
@@ -160,9 +165,9 @@ def _order(rng: random.Random, trials: list[Trial]) -> list[Trial]:
     ordered: list[Trial] = []
     for left_after in range(len(trials) - 1, -1, -1):
         previous = ordered[-1] if ordered else None
-        candidates = [t for prompt in waiting for t in waiting[prompt] if _may_follow(prompt, waiting, previous, left_after)]
-        candidates = candidates or [t for rest in waiting.values() for t in rest]
-        other_pairs = [t for t in candidates if previous is None or {t.left, t.right} != {previous.left, previous.right}]
+        allowed = [prompt for prompt in waiting if _may_follow(prompt, waiting, previous, left_after)]
+        candidates = [trial for prompt in allowed or waiting for trial in waiting[prompt]]
+        other_pairs = [trial for trial in candidates if previous is None or trial.pair != previous.pair]
         chosen = rng.choice(other_pairs or candidates)
         waiting[chosen.prompt].remove(chosen)
         ordered.append(chosen)

@@ -102,5 +102,5 @@ def _codebook(bundle: Bundle, key: Key) -> dict[str, Any]:
         "criteria": [criterion.model_dump() for criterion in study.texts.criteria],
         "methods": sorted(method.name for method in key.methods.values()),
         "prompts": {prompt.id: prompt.text for prompt in study.prompts},
-        "csv": "UTF-8; a text cell that begins with = + - @ ' or a control character carries one more leading apostrophe",
+        "csv": "UTF-8; a text cell that begins with = + - @ ' or a control character has one more apostrophe before it",
     }

@@ -48,7 +48,7 @@ def check_no_leak(folder: str | Path, names: list[str]) -> None:
             for kind, text in readable:
                 if pattern.search(text) and not (kind == "text" and len(_letters(name)) < SHORTEST_IN_TEXT):
                     raise LeakError(
-                        f"{path}: its {kind} contains the method name '{name}', so raters could tell the methods apart; "
+                        f"{path}: its {kind} contains the method name '{name}', so raters could recognise it; "
                         "rename the method in the manifest, or reword the prompt"
                     )
             if len(_letters(name)) >= SHORTEST_IN_BYTES and pattern.search(content.decode("latin-1")):

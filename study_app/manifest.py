@@ -66,13 +66,7 @@ def read_sources(manifests: Iterable[str | Path], sample: int = 0) -> dict[tuple
         for prompt in texts:
             candidates = rows.get((method, prompt), [])
             if len(candidates) <= sample:
-                having = next(other for other in methods if len(rows.get((other, prompt), [])) > len(candidates))
-                raise ManifestError(
-                    f"method '{method}' has {len(candidates)} of the {sample + 1} videos needed for prompt '{prompt}', "
-                    f"which '{having}' has; every method needs the same prompts"
-                ) if _anyone_has(rows, prompt, sample) else ManifestError(
-                    f"study.sample = {sample}, but no method has that many videos for prompt '{prompt}'"
-                )
+                raise ManifestError(_too_few(rows, method, prompt, sample))
             source = candidates[sample]
             if not source.path.is_file():
                 raise ManifestError(f"{source.path}: no such video, named in {source.manifest} for prompt '{prompt}'")
@@ -80,8 +74,15 @@ def read_sources(manifests: Iterable[str | Path], sample: int = 0) -> dict[tuple
     return sources
 
 
-def _anyone_has(rows: dict[tuple[str, str], list[Source]], prompt: str, sample: int) -> bool:
-    return any(len(found) > sample for (_, other), found in rows.items() if other == prompt)
+def _too_few(rows: dict[tuple[str, str], list[Source]], method: str, prompt: str, sample: int) -> str:
+    having = [other for (other, shown), found in rows.items() if shown == prompt and len(found) > sample]
+    if not having:
+        return f"study.sample = {sample}, but no method has {sample + 1} videos for prompt '{prompt}'"
+    found = len(rows.get((method, prompt), []))
+    return (
+        f"method '{method}' has {found} of the {sample + 1} videos needed for prompt '{prompt}'; '{having[0]}' has them. "
+        "Every method needs the same prompts"
+    )
 
 
 def _read_rows(path: Path) -> list[Row]:

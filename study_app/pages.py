@@ -6,10 +6,10 @@ import streamlit as st
 
 from core.errors import PanobenchError
 from study_app.bundle import STUDY_FILE, Bundle, BundleError, find_bundle, load_bundle
+from study_app.design import trials_per_rater
 from study_app.player import show_player
 from study_app.store import Assignment, Rater, Refused, Store, default_database
 from study_app.texts import CHOICES
-from study_app.design import trials_per_rater
 
 SECONDS_PER_TRIAL = 35
 _HERE = Path(__file__).parent
@@ -86,6 +86,7 @@ def _landing(store: Store, unknown_link: bool = False) -> None:
             st.button(texts.start, type="primary", key="start", on_click=_start, args=(store,))
         elif not unknown_link:
             st.info(texts.closed)
+        _report_failure(study.texts.error.not_saved)
 
 
 def _start(store: Store) -> None:
@@ -106,7 +107,7 @@ def _consent(store: Store, token: str) -> None:
         st.markdown("\n".join(f"- {point}" for point in points))
         with st.form("consent", border=False):
             st.checkbox(texts.agree, key="agree")
-            st.form_submit_button(texts.button, type="primary", key="consent-button", on_click=_agree, args=(store, token))
+            st.form_submit_button(texts.button, type="primary", key="consent-go", on_click=_agree, args=(store, token))
         if st.session_state.pop("not_agreed", False):
             st.warning(texts.required)
         _report_failure(study.texts.error.not_saved)
@@ -223,10 +224,15 @@ def _no_study(error: BundleError) -> None:
         st.title("There is no study to show yet", anchor=False)
         st.text(str(error))
         st.markdown("A study is made from the videos of two or more methods:")
-        st.code("make repro        # everything, with the nano study at the end\n"
-                "panobench study prepare MANIFEST... --out DIR", language="bash")
-        st.markdown("Then reload this page. `PANOBENCH_STUDY=DIR` chooses a bundle; otherwise the newest one in "
-                    "`outputs/*/study` is shown.")
+        st.code(
+            "make repro        # everything, with the nano study at the end\n"
+            "panobench study prepare MANIFEST... --out DIR",
+            language="bash",
+        )
+        st.markdown(
+            "Then reload this page. `PANOBENCH_STUDY=DIR` chooses a bundle; otherwise the newest one in "
+            "`outputs/*/study` is shown."
+        )
 
 
 def _unavailable(error: PanobenchError, bundle: Bundle | None = None) -> None:

@@ -13,21 +13,21 @@ class StudyParams(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    title: str = Field("Which 360° video is better?", min_length=1)
+    title: str = Field(default="Which 360° video is better?", min_length=1)
     #: half: each rater sees half of all pairs x prompts, the next rater the other half. full: everybody sees all.
     mode: Literal["half", "full"] = "half"
     #: Name of a file in study_app/texts.
-    language: str = Field("en", pattern=r"^[a-z]{2,3}(-[A-Za-z]+)?$")
+    language: str = Field(default="en", pattern=r"^[a-z]{2,3}(-[A-Za-z]+)?$")
     #: Whether the landing page lets anybody start; otherwise only `panobench study invite` makes links.
     open_enrolment: bool = True
     #: Stored with each rater's consent; raise it whenever the consent text changes.
-    consent_version: str = Field("1", min_length=1)
+    consent_version: str = Field(default="1", min_length=1)
     #: How raters reach the organiser; the line is left out when empty.
     contact: str = ""
     #: Which sample of each prompt is shown, counted from 0 in the order of the manifest.
-    sample: int = Field(0, ge=0)
+    sample: int = Field(default=0, ge=0)
     #: x264 constant rate factor of the re-encoded media, lower is better; 12 is visually lossless.
-    quality: int = Field(12, ge=1, le=30)
+    quality: int = Field(default=12, ge=1, le=30)
 
 
 def parse_study_params(values: dict[str, Any] | None, source: str) -> StudyParams:

@@ -1,4 +1,4 @@
-"""The two 360-degree players of a trial, as a Streamlit component of its own (player.html, player.css, player.js)."""
+"""The two 360-degree players of a trial: a Streamlit component made of player.html, player.css, screen.js, player.js."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ _component = st.components.v2.component(
     "panobench_player",
     html=(_HERE / "player.html").read_text(encoding="utf-8"),
     css=(_HERE / "player.css").read_text(encoding="utf-8"),
-    js=(_HERE / "player.js").read_text(encoding="utf-8"),
+    js="".join((_HERE / name).read_text(encoding="utf-8") for name in ("screen.js", "player.js")),
 )
 
 
@@ -38,6 +38,6 @@ def show_player(study: Study, trial: Assignment, following: list[str]) -> None:
             "right": media_url(trial.right),
             "next": [media_url(stimulus) for stimulus in following],
             "video": study.video.model_dump(),
-            "texts": study.texts.player,
+            "texts": study.texts.player.model_dump(),
         },
     )

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from core.errors import PanobenchError
 from core.files import publish_directory, sha256, write_error, write_json
@@ -15,6 +16,10 @@ from study_app.leaks import check_no_leak
 from study_app.manifest import Source, read_sources
 from study_app.params import StudyParams
 from study_app.texts import load_texts
+
+#: What WebGL 2 guarantees for the layers of a texture array, and what ordinary graphics hardware can spare.
+MOST_FRAMES = 256
+MOST_BYTES = 2**30
 
 
 class FormatError(PanobenchError):
@@ -65,10 +70,10 @@ def prepare(
         (partial / MEDIA_FOLDER).mkdir(parents=True)
         video = _encode_all(sources, stimulus_ids, partial / MEDIA_FOLDER, params.quality)
         stimuli = [
-            {"id": identity, "method": method_ids[method], "prompt": prompt} | _file_entry(partial, identity)
+            _file_entry(partial, identity) | {"method": method_ids[method], "prompt": prompt}
             for (method, prompt), identity in sorted(stimulus_ids.items(), key=lambda item: item[1])
         ]
-        study = {
+        study: dict[str, Any] = {
             "schema": SCHEMA,
             "study_id": "",
             **params.model_dump(include={"title", "language", "mode", "open_enrolment", "consent_version", "contact"}),
@@ -132,9 +137,21 @@ def _encode_all(
         write_video(folder / f"{ids[cell]}.mp4", video.frames, video.fps, crf=quality)
     assert common is not None
     frames, height, width, fps = common[0]
-    if width != 2 * height:
-        raise FormatError(f"{common[1].path}: {width} x {height}, expected an equirectangular video with width = 2 height")
+    _check_playable(common[1].path, frames, height, width)
     return {"height": height, "width": width, "frames": frames, "fps": fps}
+
+
+def _check_playable(path: Path, frames: int, height: int, width: int) -> None:
+    """The player keeps both videos of a pair in graphics memory, frame by frame, to be exact to the frame."""
+    if width != 2 * height:
+        raise FormatError(f"{path}: {width} x {height}, expected an equirectangular video with width = 2 height")
+    memory = 2 * frames * height * width * 4
+    if frames > MOST_FRAMES or memory > MOST_BYTES:
+        raise FormatError(
+            f"{path}: {frames} frames of {width} x {height} need {memory / 2**20:.0f} MiB of graphics memory per pair; "
+            f"at most {MOST_FRAMES} frames and {MOST_BYTES / 2**20:.0f} MiB may be asked of a rater's browser; "
+            "shorten or scale all videos alike first"
+        )
 
 
 def _describe(found: tuple[int, int, int, float]) -> str:
@@ -142,9 +159,9 @@ def _describe(found: tuple[int, int, int, float]) -> str:
     return f"{frames} frames of {width} x {height} at {fps:g} fps"
 
 
-def _file_entry(folder: Path, identity: str) -> dict[str, int | str]:
+def _file_entry(folder: Path, identity: str) -> dict[str, Any]:
     path = folder / MEDIA_FOLDER / f"{identity}.mp4"
-    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
+    return {"id": identity, "bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
 def _check_place(out: Path) -> None:

@@ -7,71 +7,24 @@ same trial with the same sides. Every change is one short transaction that takes
 import hashlib
 import os
 import secrets
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy import Column, Connection, ForeignKey, Integer, MetaData, String, Table, UniqueConstraint, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.errors import PanobenchError
+from study_app import database as db
 from study_app.bundle import Bundle, project_root
 from study_app.design import criterion_order, schedule
 from study_app.texts import CHOICES
 
-SCHEMA_VERSION = "1"
 TOKEN_BYTES = 16  # 128 bits
 LOCK_SECONDS = 20.0
-
-_metadata = MetaData()
-_meta = Table("meta", _metadata, Column("name", String, primary_key=True), Column("value", String, nullable=False))
-_rater = Table(
-    "rater",
-    _metadata,
-    Column("id", String, primary_key=True),
-    Column("study_id", String, nullable=False, index=True),
-    Column("token_hash", String, nullable=False, unique=True),
-    Column("source", String, nullable=False),  # invited | open
-    Column("label", String),
-    Column("number", Integer),  # place in the design, given at consent
-    Column("created_at", String, nullable=False),
-    Column("consent_version", String),
-    Column("consented_at", String),
-    Column("instructed_at", String),
-    Column("completed_at", String),
-    Column("completion_code", String),
-    UniqueConstraint("study_id", "number"),
-)
-_assignment = Table(
-    "assignment",
-    _metadata,
-    Column("id", String, primary_key=True),
-    Column("rater_id", String, ForeignKey("rater.id"), nullable=False),
-    Column("position", Integer, nullable=False),
-    Column("prompt_id", String, nullable=False),
-    Column("left", String, nullable=False),
-    Column("right", String, nullable=False),
-    Column("shown_at", String),
-    Column("submitted_at", String),
-    UniqueConstraint("rater_id", "position"),
-)
-_answer = Table(
-    "answer",
-    _metadata,
-    Column("assignment_id", String, ForeignKey("assignment.id"), primary_key=True),
-    Column("criterion", String, primary_key=True),
-    Column("choice", String, nullable=False),
-    Column("bundle_sha256", String, nullable=False),
-    Column("answered_at", String, nullable=False),
-)
-
-
-class StoreError(PanobenchError):
-    """The database could not be read or written; nothing was half written."""
 
 
 class Refused(PanobenchError):
@@ -80,6 +33,8 @@ class Refused(PanobenchError):
 
 @dataclass(frozen=True)
 class Rater:
+    """Who opened a link, and how far they have come. ``number`` is their place in the design."""
+
     id: str
     number: int | None
     consented: bool
@@ -129,20 +84,20 @@ class Store:
             lock_seconds: how long to wait for another writer before giving up.
         """
         self.bundle = bundle
-        self.url = _as_url(url or default_database(bundle))
+        self.url = db.as_url(url or default_database(bundle))
         self.place = self.url.database or str(self.url)
         try:
-            self._engine = _make_engine(self.url, lock_seconds)
+            self._engine = db.make_engine(self.url, lock_seconds)
         except (SQLAlchemyError, ImportError) as error:
-            raise StoreError(f"database {self.place}: {error}") from error
+            raise db.StoreError(f"database {self.place}: {error}") from error
         with self._write() as connection:
-            _metadata.create_all(connection)
-            found = connection.scalar(sa.select(_meta.c.value).where(_meta.c.name == "schema_version"))
+            db.metadata.create_all(connection)
+            found = connection.scalar(sa.select(db.meta.c.value).where(db.meta.c.name == "schema_version"))
             if found is None:
-                connection.execute(_meta.insert().values(name="schema_version", value=SCHEMA_VERSION))
-        if found not in (None, SCHEMA_VERSION):
-            raise StoreError(
-                f"{self.place}: votes of database version {found}, this program reads {SCHEMA_VERSION}; "
+                connection.execute(db.meta.insert().values(name="schema_version", value=db.SCHEMA_VERSION))
+        if found not in (None, db.SCHEMA_VERSION):
+            raise db.StoreError(
+                f"{self.place}: votes of database version {found}, this program reads {db.SCHEMA_VERSION}; "
                 "name another database with PANOBENCH_STUDY_DB"
             )
 
@@ -153,22 +108,21 @@ class Store:
     def invite(self, count: int = 1, source: str = "invited", label: str | None = None) -> list[str]:
         """Make personal tokens. They are returned once; only their hashes are stored."""
         tokens = [secrets.token_urlsafe(TOKEN_BYTES) for _ in range(count)]
-        rows = [
-            {"id": secrets.token_hex(8), "study_id": self.bundle.study.study_id, "token_hash": token_hash(token)}
-            | {"source": source, "label": label, "created_at": now()}
-            for token in tokens
-        ]
+        shared = {"study_id": self.bundle.study.study_id, "source": source, "label": label, "created_at": now()}
+        rows = [shared | {"id": secrets.token_hex(8), "token_hash": token_hash(token)} for token in tokens]
         with self._write() as connection:
-            connection.execute(_rater.insert(), rows)
+            connection.execute(db.rater.insert(), rows)
         return tokens
 
     def rater(self, token: str) -> Rater | None:
         """Who holds this token in this study, or None."""
         with self._read() as connection:
-            row = connection.execute(_rater.select().where(*self._holder(token))).first()
+            row = connection.execute(db.rater.select().where(*self._holder(token))).first()
         if row is None:
             return None
-        return Rater(row.id, row.number, row.consented_at is not None, row.instructed_at is not None, row.completion_code)
+        return Rater(
+            row.id, row.number, row.consented_at is not None, row.instructed_at is not None, row.completion_code
+        )
 
     def consent(self, token: str) -> None:
         """Record the consent, give the rater the next place in the design and write down all trials with their sides.
@@ -180,14 +134,14 @@ class Store:
             row = self._require(connection, token)
             if row.number is not None:
                 return
-            last = sa.select(sa.func.max(_rater.c.number)).where(_rater.c.study_id == study.study_id)
+            last = sa.select(sa.func.max(db.rater.c.number)).where(db.rater.c.study_id == study.study_id)
             highest = connection.scalar(last)
             number = 0 if highest is None else highest + 1
             trials = schedule(self.bundle.design_key, number, len(study.methods), len(study.prompts), study.mode)
             values = {"number": number, "consent_version": study.consent_version, "consented_at": now()}
-            connection.execute(_rater.update().where(_rater.c.id == row.id).values(**values))
+            connection.execute(db.rater.update().where(db.rater.c.id == row.id).values(**values))
             connection.execute(
-                _assignment.insert(),
+                db.assignment.insert(),
                 [
                     {
                         "id": secrets.token_hex(12),
@@ -206,17 +160,17 @@ class Store:
         with self._write() as connection:
             row = self._require(connection, token)
             if row.instructed_at is None:
-                connection.execute(_rater.update().where(_rater.c.id == row.id).values(instructed_at=now()))
+                connection.execute(db.rater.update().where(db.rater.c.id == row.id).values(instructed_at=now()))
 
     def current(self, token: str) -> Assignment | None:
         """The rater's first trial without answers, or None when all are answered. Notes when it was first shown."""
         with self._read() as connection:
             rater = self._require(connection, token)
-            total = sa.select(sa.func.count()).where(_assignment.c.rater_id == rater.id)
+            total = sa.select(sa.func.count()).where(db.assignment.c.rater_id == rater.id)
             row = connection.execute(
-                _assignment.select()
-                .where(_assignment.c.rater_id == rater.id, _assignment.c.submitted_at.is_(None))
-                .order_by(_assignment.c.position)
+                db.assignment.select()
+                .where(db.assignment.c.rater_id == rater.id, db.assignment.c.submitted_at.is_(None))
+                .order_by(db.assignment.c.position)
                 .limit(1)
             ).first()
             count = connection.scalar(total) or 0
@@ -224,16 +178,16 @@ class Store:
             return None
         if row.shown_at is None:
             with self._write() as connection:
-                unseen = (_assignment.c.id == row.id, _assignment.c.shown_at.is_(None))
-                connection.execute(_assignment.update().where(*unseen).values(shown_at=now()))
+                unseen = (db.assignment.c.id == row.id, db.assignment.c.shown_at.is_(None))
+                connection.execute(db.assignment.update().where(*unseen).values(shown_at=now()))
         return Assignment(row.id, row.position, count, row.prompt_id, row.left, row.right)
 
     def following(self, trial: Assignment) -> list[str]:
         """Stimulus ids of the trial after this one, so that its videos can be fetched ahead."""
-        owner = sa.select(_assignment.c.rater_id).where(_assignment.c.id == trial.id).scalar_subquery()
-        after = (_assignment.c.rater_id == owner, _assignment.c.position == trial.position + 1)
+        owner = sa.select(db.assignment.c.rater_id).where(db.assignment.c.id == trial.id).scalar_subquery()
+        after = (db.assignment.c.rater_id == owner, db.assignment.c.position == trial.position + 1)
         with self._read() as connection:
-            row = connection.execute(_assignment.select().where(*after)).first()
+            row = connection.execute(db.assignment.select().where(*after)).first()
         return [row.left, row.right] if row else []
 
     def criteria(self, rater: Rater) -> list[str]:
@@ -257,8 +211,8 @@ class Store:
             raise Refused("every question needs exactly one of the answers left, tie, right")
         with self._write() as connection:
             rater = self._require(connection, token)
-            mine = (_assignment.c.id == assignment_id, _assignment.c.rater_id == rater.id)
-            row = connection.execute(_assignment.select().where(*mine)).first()
+            mine = (db.assignment.c.id == assignment_id, db.assignment.c.rater_id == rater.id)
+            row = connection.execute(db.assignment.select().where(*mine)).first()
             if row is None:
                 raise Refused("this trial does not belong to this link")
             if row.submitted_at is not None:
@@ -269,59 +223,62 @@ class Store:
                 | {"bundle_sha256": self.bundle.sha256}
                 for criterion, choice in answers.items()
             ]
-            connection.execute(_insert_once(connection, _answer), rows)
-            connection.execute(_assignment.update().where(*mine).values(submitted_at=time))
-            open_trials = (_assignment.c.rater_id == rater.id, _assignment.c.submitted_at.is_(None))
-            if not connection.scalar(sa.select(sa.func.count()).select_from(_assignment).where(*open_trials)):
+            connection.execute(db.insert_once(connection, db.answer), rows)
+            connection.execute(db.assignment.update().where(*mine).values(submitted_at=time))
+            open_trials = (db.assignment.c.rater_id == rater.id, db.assignment.c.submitted_at.is_(None))
+            if not connection.scalar(sa.select(sa.func.count()).select_from(db.assignment).where(*open_trials)):
                 code = secrets.token_hex(4).upper()
                 values = {"completed_at": time, "completion_code": code}
-                connection.execute(_rater.update().where(_rater.c.id == rater.id).values(**values))
+                connection.execute(db.rater.update().where(db.rater.c.id == rater.id).values(**values))
         return True
 
     def answers(self) -> list[sa.Row]:
         """Every stored answer with its trial and rater, ordered by rater, trial and criterion."""
         query = (
             sa.select(
-                _rater.c.id.label("rater"),
-                _rater.c.number.label("rater_number"),
-                _rater.c.source,
-                _rater.c.consent_version,
-                _assignment.c.id.label("assignment"),
-                *(_assignment.c[name] for name in ("position", "prompt_id", "left", "right", "shown_at", "submitted_at")),
-                _answer.c.criterion,
-                _answer.c.choice,
-                _answer.c.bundle_sha256,
+                db.rater.c.id.label("rater"),
+                db.rater.c.number.label("rater_number"),
+                db.rater.c.source,
+                db.rater.c.consent_version,
+                db.assignment.c.id.label("assignment"),
+                *(
+                    db.assignment.c[name]
+                    for name in ("position", "prompt_id", "left", "right", "shown_at", "submitted_at")
+                ),
+                db.answer.c.criterion,
+                db.answer.c.choice,
+                db.answer.c.bundle_sha256,
             )
-            .join_from(_answer, _assignment)
-            .join(_rater)
-            .where(_rater.c.study_id == self.bundle.study.study_id)
-            .order_by(_rater.c.number, _assignment.c.position, _answer.c.criterion)
+            .join_from(db.answer, db.assignment)
+            .join(db.rater)
+            .where(db.rater.c.study_id == self.bundle.study.study_id)
+            .order_by(db.rater.c.number, db.assignment.c.position, db.answer.c.criterion)
         )
         with self._read() as connection:
             return list(connection.execute(query))
 
     def progress(self) -> list[sa.Row]:
         """One row per rater: id, source, label, number, trials answered, trials in all, completed_at."""
-        done = sa.func.count(_assignment.c.submitted_at).label("answered")
+        done = sa.func.count(db.assignment.c.submitted_at).label("answered")
         query = (
             sa.select(
-                *(_rater.c[name] for name in ("id", "source", "label", "number", "created_at", "completed_at")),
+                *(db.rater.c[name] for name in ("id", "source", "label", "number", "created_at", "completed_at")),
                 done,
-                sa.func.count(_assignment.c.id).label("trials"),
+                sa.func.count(db.assignment.c.id).label("trials"),
             )
-            .outerjoin_from(_rater, _assignment)
-            .where(_rater.c.study_id == self.bundle.study.study_id)
-            .group_by(_rater.c.id)
-            .order_by(_rater.c.number, _rater.c.created_at)
+            .outerjoin_from(db.rater, db.assignment)
+            .where(db.rater.c.study_id == self.bundle.study.study_id)
+            .group_by(db.rater.c.id)
+            .order_by(db.rater.c.number, db.rater.c.created_at)
         )
         with self._read() as connection:
             return list(connection.execute(query))
 
     def _holder(self, token: str) -> tuple[sa.ColumnElement[bool], ...]:
-        return (_rater.c.token_hash == token_hash(token), _rater.c.study_id == self.bundle.study.study_id)
+        return (db.rater.c.token_hash == token_hash(token), db.rater.c.study_id == self.bundle.study.study_id)
 
     def _require(self, connection: Connection, token: str) -> sa.Row:
-        row = connection.execute(_rater.select().where(*self._holder(token))).first()
+        row = connection.execute(db.rater.select().where(*self._holder(token))).first()
         if row is None:
             raise Refused("this link is not valid for this study")
         return row
@@ -333,9 +290,12 @@ class Store:
         A transaction that reads first and writes later would fail at once with "database is locked" whenever another
         one wrote in between.
         """
-        with self._translated(), self._engine.connect().execution_options(write=True) as connection:
-            with connection.begin():
-                yield connection
+        with (
+            self._translated(),
+            self._engine.connect().execution_options(write=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
@@ -346,60 +306,5 @@ class Store:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except SQLAlchemyError as error:
-            raise StoreError(f"{self.place}: {_reason(error)}") from error
-
-
-def _as_url(text: str) -> sa.URL:
-    try:
-        return sa.make_url(text) if "://" in text else sa.URL.create("sqlite", database=str(Path(text).resolve()))
-    except SQLAlchemyError as error:
-        raise StoreError(f"PANOBENCH_STUDY_DB: not a database URL ({error})") from error
-
-
-def _make_engine(url: sa.URL, lock_seconds: float) -> sa.Engine:
-    if url.get_backend_name() != "sqlite":
-        return sa.create_engine(url, pool_pre_ping=True)
-    if url.database:
-        try:
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"{url.database}: the folder cannot be made ({error.strerror})") from error
-    engine = sa.create_engine(url, connect_args={"timeout": lock_seconds})
-
-    @event.listens_for(engine, "connect")
-    def _connect(connection, _record) -> None:  # type: ignore[no-untyped-def]
-        connection.isolation_level = None  # transactions begin where _begin says, not where the driver guesses
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        write = connection.get_execution_options().get("write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-    return engine
-
-
-def _insert_once(connection: Connection, table: Table):  # type: ignore[no-untyped-def]
-    """INSERT ... ON CONFLICT DO NOTHING in the connection's dialect."""
-    if connection.dialect.name == "postgresql":
-        from sqlalchemy.dialects.postgresql import insert as insert_postgresql
-
-        return insert_postgresql(table).on_conflict_do_nothing()
-    from sqlalchemy.dialects.sqlite import insert as insert_sqlite
-
-    return insert_sqlite(table).on_conflict_do_nothing()
-
-
-def _reason(error: SQLAlchemyError) -> str:
-    """What to tell the organiser, in one line."""
-    text = str(error.orig) if isinstance(error, DBAPIError) else str(error)
-    known = {
-        "database is locked": "the database is locked by another program; close it and try again",
-        "database or disk is full": "the disk is full; free some space, nothing that was saved is lost",
-        "unable to open database file": "the database cannot be opened; is the folder writable?",
-        "readonly database": "the database is read-only; make the file and its folder writable",
-        "file is not a database": "not an SQLite database; name another file with PANOBENCH_STUDY_DB",
-    }
-    return next((message for part, message in known.items() if part in text), " ".join(text.split()))
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            raise db.StoreError(f"{self.place}: {db.reason(error)}") from error

@@ -8,6 +8,6 @@ import streamlit as st
 # Streamlit puts this folder on the path, not the one that holds the package.
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from study_app.media import ROUTES  # noqa: E402
+from study_app.media import ROUTES
 
 app = st.App("main.py", routes=ROUTES)

@@ -11,6 +11,8 @@ CHOICES = ("left", "tie", "right")
 
 
 class _Table(BaseModel):
+    """A mapping of a language file: every key is needed, no other is allowed."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -23,12 +25,16 @@ class Criterion(_Table):
 
 
 class Choices(_Table):
+    """The three answers, in the order of CHOICES."""
+
     left: str
     tie: str
     right: str
 
 
 class Landing(_Table):
+    """The first page; ``text`` may name {trials} and {minutes}."""
+
     text: str
     start: str
     closed: str
@@ -36,6 +42,8 @@ class Landing(_Table):
 
 
 class Consent(_Table):
+    """The consent page; ``contact`` names {contact}."""
+
     title: str
     points: list[str]
     contact: str
@@ -45,6 +53,8 @@ class Consent(_Table):
 
 
 class Instructions(_Table):
+    """The page before the first trial."""
+
     title: str
     text: str
     questions: str
@@ -54,21 +64,50 @@ class Instructions(_Table):
 
 
 class Trial(_Table):
+    """A trial; ``progress`` names {number} and {total}, ``missing`` names {missing}."""
+
     prompt: str
     progress: str
-    question: str
     submit: str
     missing: str
-    saved: str
 
 
 class Done(_Table):
+    """The last page."""
+
     title: str
     text: str
     code: str
 
 
+class Player(_Table):
+    """Buttons, their explanations and messages of the player."""
+
+    left: str
+    right: str
+    look: str
+    look_help: str
+    seam: str
+    seam_help: str
+    flat: str
+    flat_help: str
+    reset: str
+    reset_help: str
+    play: str
+    pause: str
+    play_help: str
+    back: str
+    forward: str
+    hint: str
+    label: str
+    loading: str
+    no_webgl: str
+    failed: str
+
+
 class Error(_Table):
+    """What raters read when the organiser has to look."""
+
     title: str
     saved: str
     not_saved: str
@@ -84,7 +123,7 @@ class Texts(_Table):
     instructions: Instructions
     trial: Trial
     done: Done
-    player: dict[str, str]
+    player: Player
     error: Error
 
     @field_validator("criteria")
