@@ -1,0 +1,62 @@
+"""The metrics, by name. Adding one is one file and one line here."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from core.errors import PanobenchError, did_you_mean
+from core.registry import Registry
+
+if TYPE_CHECKING:
+    from evaluation.metrics.base import Metric
+
+#: Metric classes, imported on first use, in the order in which tables list them.
+METRICS: "Registry[type[Metric]]" = Registry(
+    "metric",
+    {
+        "seam_ratio": "evaluation.metrics.seam:SeamRatio",
+        "seam_ratio_local": "evaluation.metrics.seam:SeamRatioLocal",
+        "seam_percentile": "evaluation.metrics.seam:SeamPercentile",
+        "seam_step": "evaluation.metrics.seam:SeamStep",
+        "seam_ratio_temporal": "evaluation.metrics.seam:SeamRatioTemporal",
+        "pole_spread": "evaluation.metrics.pole_spread:PoleSpread",
+        "clip_alignment": "evaluation.metrics.clip_alignment:ClipAlignment",
+        "content_distribution": "evaluation.metrics.content_distribution:ContentDistribution",
+        "clip_consistency": "evaluation.metrics.clip_consistency:ClipConsistency",
+        "warping_error": "evaluation.metrics.warping_error:WarpingError",
+        "flicker": "evaluation.metrics.flicker:Flicker",
+        "motion_speed": "evaluation.metrics.motion_speed:MotionSpeed",
+        "rotation_speed": "evaluation.metrics.motion_speed:RotationSpeed",
+        "residual_speed": "evaluation.metrics.motion_speed:ResidualSpeed",
+    },
+)
+
+
+def create_metrics(options: Mapping[str, Mapping[str, Any] | None], source: str = "params.yaml") -> "list[Metric]":
+    """Metrics with their parameters, in the registry's order.
+
+    Args:
+        options: metric name -> its parameters; empty or None for the defaults.
+        source: file to name in messages.
+
+    Raises:
+        PanobenchError: an unknown metric or parameter, or a value out of range; the line suggests the nearest name.
+    """
+    for name in options:
+        METRICS.get(name)  # raises for an unknown name, before anything else is reported
+    return [_create(name, options[name] or {}, source) for name in METRICS.names() if name in options]
+
+
+def _create(name: str, options: Mapping[str, Any], source: str) -> "Metric":
+    from pydantic import ValidationError
+
+    metric = METRICS.get(name)
+    try:
+        return metric(**options)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = f"{source}: scoring.metrics.{name}.{'.'.join(str(part) for part in first['loc'])}"
+        known = list(metric.model_fields)
+        if first["type"] == "extra_forbidden":
+            hint = did_you_mean(str(first["loc"][0]), known) or f" (known: {', '.join(known) or 'none'})"
+            raise PanobenchError(f"{key}: unknown parameter{hint}") from None
+        raise PanobenchError(f"{key}: {first['msg']}, found {first['input']!r}") from None

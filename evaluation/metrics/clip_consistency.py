@@ -1,0 +1,43 @@
+"""Does each view stay the same scene from frame to frame?"""
+
+from typing import ClassVar
+
+import numpy as np
+
+from evaluation.features import VideoFeatures
+from evaluation.metrics.base import Criterion, Direction, Metric, Need
+
+
+def frame_consistency(views: np.ndarray, weights: np.ndarray) -> float:
+    """sum_v w(v) mean_{t>0} 1/2 [cos(f(t-1, v), f(t, v)) + cos(f(0, v), f(t, v))], -1 to 1; 1 for a still video.
+
+    Args:
+        views: (F, V, D) float, unit norm, F >= 2.
+        weights: (V,) float, sum 1.
+    """
+    x = views.astype(np.float64)
+    x = x / np.linalg.norm(x, axis=-1, keepdims=True)  # float32 norms are off by 1e-7, and a still video is 1 exactly
+    to_previous = (x[1:] * x[:-1]).sum(axis=-1)
+    to_first = (x[1:] * x[:1]).sum(axis=-1)
+    return float(((to_previous + to_first) / 2).mean(axis=0) @ weights)
+
+
+class ClipConsistency(Metric):
+    """CLIP frame consistency per tangent view, cosine, higher is better; read it beside motion_speed.
+
+    A frozen video scores 1 and wins, so it means something only at equal motion. Source: background/subject
+    consistency of VBench (Huang et al. 2024) and frame consistency of Gen-1 (Esser et al. 2023), on views.
+    """
+
+    name: ClassVar[str] = "clip_consistency"
+    unit: ClassVar[str] = "cosine"
+    direction: ClassVar[Direction] = "higher"
+    criterion: ClassVar[Criterion] = "frame_consistency"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "CLIP similarity of each view to its previous and first frame; a frozen video scores 1"
+    needs: ClassVar[frozenset[Need]] = frozenset({"views"})
+
+    def measure(self, video: VideoFeatures, reference: np.ndarray | None = None) -> float:
+        """See frame_consistency."""
+        assert video.view_embeddings is not None and video.view_weights is not None
+        return frame_consistency(video.view_embeddings, video.view_weights)

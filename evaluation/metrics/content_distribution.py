@@ -1,0 +1,88 @@
+"""Is it laid out like a panorama: does each latitude look as that latitude looks in real panoramas?"""
+
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from core.errors import PanobenchError
+from evaluation.features import VideoFeatures
+from evaluation.metrics.base import Criterion, Direction, Metric, Need
+
+# Smallest spread of a statistic among the reference videos that is believed: below it, 8-bit rounding and compression
+# decide. In the statistics' own units: grey levels / 255, and natural logarithms.
+_LEAST_SPREAD = 0.02
+
+
+def band_statistics(frames: np.ndarray, bands: int) -> np.ndarray:
+    """Eight statistics of each latitude band, (bands, 8) float64.
+
+    0-2 mean colour (R, G, B, 0 to 1); 3 spread of brightness, 0 to 1; 4 spread along the row, averaged over rows, 0 to
+    1; 5 and 6 log mean absolute step to the right and down (with 1/255 added); 7 the first minus the second, which on a
+    sphere falls with cos(latitude) because rows are stretched, and is level in a flat picture.
+
+    Bands are of equal latitude: the poles are small on the sphere, but it is there that a flat picture gives itself
+    away. Steps to the right wrap around, so a turn of the video changes nothing.
+
+    Args:
+        frames: (F, H, W, 3) uint8, H divisible by ``bands``.
+    """
+    x = frames.astype(np.float64) / 255
+    grey = x @ np.array([0.299, 0.587, 0.114])  # (F, H, W), Rec. 601
+    right = np.abs(np.roll(grey, -1, axis=2) - grey)
+    # A row has its own step down except the last, which repeats the one before.
+    down = np.abs(np.diff(grey, axis=1))
+    down = np.concatenate([down, down[:, -1:]], axis=1)
+
+    def per_band(values: np.ndarray) -> np.ndarray:  # (F, H, ...) -> (bands, F * H / bands * ...)
+        split = np.moveaxis(values, 0, 1)
+        return split.reshape(bands, -1)
+
+    colour = [per_band(x[..., channel]).mean(axis=1) for channel in range(3)]
+    along = per_band(grey.std(axis=2)).mean(axis=1)
+    log_right, log_down = (np.log(per_band(step).mean(axis=1) + 1 / 255) for step in (right, down))
+    return np.stack([*colour, per_band(grey).std(axis=1), along, log_right, log_down, log_right - log_down], axis=1)
+
+
+def distance_to_reference(statistics: np.ndarray, reference: np.ndarray) -> float:
+    """Root mean square of the statistics in units of the reference's standard deviations, about 1 for a real video.
+
+    Args:
+        statistics: (...) float64 of one video.
+        reference: (R, ...) float64 of R >= 2 reference videos.
+    """
+    spread = np.maximum(reference.std(axis=0, ddof=1), _LEAST_SPREAD)
+    return float(np.sqrt(np.mean(((statistics - reference.mean(axis=0)) / spread) ** 2)))
+
+
+class ContentDistribution(Metric):
+    """Distance of the layout by latitude from real panoramas, standard deviations, lower is better, about 1 if real.
+
+    Colour and texture statistics per latitude band (band_statistics), each measured in standard deviations of the
+    reference videos. It judges one video at a time, so the number of videos does not bias it as it does a Frechet
+    distance; the most average panorama, not the most varied set, scores best. Source: this project, after the
+    per-latitude idea of FAED (Oh et al. 2022).
+    """
+
+    name: ClassVar[str] = "content_distribution"
+    unit: ClassVar[str] = "standard deviations"
+    direction: ClassVar[Direction] = "lower"
+    criterion: ClassVar[Criterion] = "content_distribution"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "colour and texture by latitude against reference panoramas; 1 = as typical as a real one"
+    needs: ClassVar[frozenset[Need]] = frozenset({"reference"})
+    bands: int = Field(8, ge=2, le=64)
+
+    def describe(self, video: VideoFeatures) -> np.ndarray:
+        """See band_statistics."""
+        height = video.frames.shape[1]
+        if height % self.bands:
+            raise PanobenchError(
+                f"scoring.metrics.content_distribution.bands: {self.bands} does not divide the videos' {height} rows"
+            )
+        return band_statistics(video.frames, self.bands)
+
+    def measure(self, video: VideoFeatures, reference: np.ndarray | None = None) -> float:
+        """See distance_to_reference."""
+        assert reference is not None
+        return distance_to_reference(self.describe(video), reference)

@@ -1,0 +1,39 @@
+"""Brightness that changes from frame to frame, whatever the reason."""
+
+from typing import ClassVar
+
+import numpy as np
+
+from evaluation.features import VideoFeatures
+from evaluation.metrics.base import Criterion, Direction, Metric
+
+
+def frame_difference(frames: np.ndarray, weights: np.ndarray) -> float:
+    """Latitude-weighted mean |x(t+1) - x(t)|, grey levels 0 to 255.
+
+    Args:
+        frames: (F, H, W, 3) uint8, F >= 2.
+        weights: (H,) float64, sum 1.
+    """
+    difference = np.abs(np.diff(frames.astype(np.int16), axis=0))
+    per_row = difference.sum(axis=(0, 2, 3), dtype=np.int64) / (difference.size / difference.shape[1])
+    return float(per_row @ weights)
+
+
+class Flicker(Metric):
+    """Mean absolute frame difference, grey levels, lower is better; motion counts too, so read it beside motion_speed.
+
+    warping_error is the same with the motion taken out. Source: temporal flickering of VBench (Huang et al. 2024),
+    with latitude weights.
+    """
+
+    name: ClassVar[str] = "flicker"
+    unit: ClassVar[str] = "grey levels"
+    direction: ClassVar[Direction] = "lower"
+    criterion: ClassVar[Criterion] = "frame_consistency"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "latitude-weighted mean frame difference; motion counts, a frozen video scores 0"
+
+    def measure(self, video: VideoFeatures, reference: np.ndarray | None = None) -> float:
+        """See frame_difference."""
+        return frame_difference(video.frames, video.row_weights)

@@ -1,0 +1,136 @@
+"""How fast does the world move on the sphere, and how much of it is the camera turning?
+
+Planar flow on an ERP measures the projection: a slow tilt of the camera gives huge vectors at the poles. So each flow
+vector becomes the great-circle angle between the directions of its two ends, and pixels count by their area.
+
+A turn of the camera by w degrees moves a point at the angle a from the axis by w sin(a): the mean over the sphere is
+pi/4 w, whatever the axis. ``motion_speed`` is that plain mean; ``rotation_speed`` is w itself, from the rotation that
+explains the flow best; ``residual_speed`` is what moves after the rotation is taken out: the camera travelling, and
+objects. Neither more nor less motion is better; all consistency metrics are to be read beside it.
+"""
+
+import math
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from core.flow import flow_to_directions
+from core.sphere import angle_between, erp_directions
+from evaluation.features import VideoFeatures
+from evaluation.metrics.base import Criterion, Direction, Metric, Need
+
+
+def moved_directions(flow: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Directions of all pixels before and after the flow.
+
+    Args:
+        flow: (T, 2, H, W) float, pixels.
+
+    Returns:
+        (H, W, 3) and (T, H, W, 3), float64 unit vectors.
+    """
+    before = erp_directions(*flow.shape[-2:], dtype=torch.float64)
+    return before, flow_to_directions(flow.double())
+
+
+def global_rotations(before: torch.Tensor, after: torch.Tensor, weights: np.ndarray) -> torch.Tensor:
+    """The rotation of each frame pair that explains the moved directions best.
+
+    argmin_R sum w |after - R before|^2, solved by singular value decomposition (Wahba 1965; Kabsch 1976).
+
+    Args:
+        before: (H, W, 3) float64 unit vectors.
+        after: (T, H, W, 3) float64 unit vectors.
+        weights: (H,) row weights.
+
+    Returns:
+        (T, 3, 3) float64, determinant 1.
+    """
+    weighted = before * torch.tensor(weights)[:, None, None]
+    covariance = torch.einsum("thwi,hwj->tij", after, weighted)
+    u, _, v = torch.linalg.svd(covariance)
+    mirror = torch.ones(len(after), 3, dtype=torch.float64)
+    mirror[:, 2] = torch.linalg.det(u @ v)
+    return u @ torch.diag_embed(mirror) @ v
+
+
+def rotation_angles(rotations: torch.Tensor) -> torch.Tensor:
+    """Angle of each rotation (T, 3, 3), degrees, (T,); exact for tiny angles too."""
+    skew = rotations - rotations.transpose(-1, -2)
+    sine = torch.stack([skew[:, 2, 1], skew[:, 0, 2], skew[:, 1, 0]], dim=-1).norm(dim=-1) / 2
+    cosine = (rotations.diagonal(dim1=-2, dim2=-1).sum(dim=-1) - 1) / 2
+    return torch.atan2(sine, cosine).rad2deg()
+
+
+def mean_angle(before: torch.Tensor, after: torch.Tensor, weights: np.ndarray) -> float:
+    """Area-weighted mean great-circle angle between two fields of directions, degrees, over pairs and the sphere.
+
+    Args:
+        before: (H, W, 3) or (T, H, W, 3) unit vectors.
+        after: (T, H, W, 3) unit vectors.
+        weights: (H,) row weights, sum 1.
+    """
+    angles = angle_between(after, before).mean(dim=(0, 2))  # (H,)
+    return math.degrees(float(angles @ torch.tensor(weights)))
+
+
+def _directions_of(video: VideoFeatures) -> tuple[torch.Tensor, torch.Tensor]:
+    assert video.flow is not None
+    return moved_directions(video.flow)
+
+
+def _rotations_of(video: VideoFeatures) -> torch.Tensor:
+    return global_rotations(*video.once(_directions_of), video.row_weights)
+
+
+class _Motion(Metric):
+    unit: ClassVar[str] = "degrees/s"
+    direction: ClassVar[Direction] = "none"
+    criterion: ClassVar[Criterion] = "motion_pattern"
+    version: ClassVar[int] = 1
+    needs: ClassVar[frozenset[Need]] = frozenset({"flow"})
+
+
+class MotionSpeed(_Motion):
+    """Mean great-circle speed over the sphere, degrees per second, neither is better.
+
+    Source: spherical flow of OmniFlowNet / 360 optical flow (Artizzu et al. 2021), area-weighted mean.
+    """
+
+    name: ClassVar[str] = "motion_speed"
+    summary: ClassVar[str] = "area-weighted mean great-circle speed; a camera turn of w degrees/s reads 0.785 w"
+
+    def measure(self, video: VideoFeatures, reference: np.ndarray | None = None) -> float:
+        """See mean_angle."""
+        return video.fps * mean_angle(*video.once(_directions_of), video.row_weights)
+
+
+class RotationSpeed(_Motion):
+    """Rate of the camera rotation that explains the flow best, degrees per second, neither is better.
+
+    Source: Wahba's problem on spherical flow, this project.
+    """
+
+    name: ClassVar[str] = "rotation_speed"
+    summary: ClassVar[str] = "rate of the global rotation that explains the flow best: the camera's turn"
+
+    def measure(self, video: VideoFeatures, reference: np.ndarray | None = None) -> float:
+        """See global_rotations."""
+        return video.fps * float(rotation_angles(video.once(_rotations_of)).mean())
+
+
+class ResidualSpeed(_Motion):
+    """Mean great-circle speed after the global rotation is taken out, degrees per second, neither is better.
+
+    Source: residual of the rotation fit, this project.
+    """
+
+    name: ClassVar[str] = "residual_speed"
+    summary: ClassVar[str] = "mean great-circle speed that no camera rotation explains: travel and moving objects"
+
+    def measure(self, video: VideoFeatures, reference: np.ndarray | None = None) -> float:
+        """See mean_angle."""
+        before, after = video.once(_directions_of)
+        turned = torch.einsum("tij,hwj->thwi", video.once(_rotations_of), before)
+        return video.fps * mean_angle(turned, after, video.row_weights)

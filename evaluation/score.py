@@ -1,0 +1,258 @@
+"""Scoring: every metric on every video of one method, kept per video, then aggregated once.
+
+Files written
+    ``scores.parquet``: one row per video and metric (columns ``COLUMNS``), sorted.
+    ``metrics.json``: mean and interval per metric.
+    ``settings.json``: what produced the numbers: view set, judge and its hash, parameters, reference.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from core.errors import PanobenchError
+from core.files import atomic_path, sha256, write_json
+from core.video import Video, VideoError, VideoInfo, probe_video, read_video
+from evaluation.features import extract_features
+from evaluation.judge import Judge
+from evaluation.manifest import Item, Problem, VideoSet, videos_in
+from evaluation.metrics.base import Metric
+from evaluation.statistics import summarise
+from evaluation.views import ViewSet
+
+COLUMNS = (
+    "video_id",
+    "method",
+    "prompt_id",
+    "seed",
+    "metric",
+    "value",
+    "unit",
+    "direction",
+    "criterion",
+    "metric_version",
+)
+SCHEMA = 1
+LEVEL = 0.95  # nominal coverage of every interval
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Metrics with what they need; scores one video at a time, so that any split over processes gives the same rows.
+
+    Attributes:
+        metrics: in the order of the tables.
+        views: view set, if a metric needs views.
+        judge: CLIP model, if a metric needs it.
+        references: metric name -> (R, ...) what the metric keeps of the reference videos.
+    """
+
+    metrics: Sequence[Metric]
+    views: ViewSet | None = None
+    judge: Judge | None = None
+    references: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def rows(self, item: Item, video: Video) -> list[dict[str, object]]:
+        """One row per metric (``COLUMNS``) of one video.
+
+        Raises:
+            PanobenchError: a metric came out as NaN or infinite.
+        """
+        needs = set[str]().union(*(metric.needs for metric in self.metrics))
+        features = extract_features(video.frames, video.fps, needs, self.views, self.judge, item.prompt)
+        rows = []
+        for metric in self.metrics:
+            value = metric.measure(features, self.references.get(metric.name))
+            if not np.isfinite(value):
+                raise PanobenchError(f"{item.path}: {metric.name} came out as {value}")
+            rows.append(
+                {
+                    "video_id": item.video_id,
+                    "method": item.method,
+                    "prompt_id": item.prompt_id,
+                    "seed": item.seed,
+                    "metric": metric.name,
+                    "value": value,
+                    "unit": metric.unit,
+                    "direction": metric.direction,
+                    "criterion": metric.criterion,
+                    "metric_version": metric.version,
+                }
+            )
+        return rows
+
+
+def describe_reference(
+    files: Iterable[Path],
+    metrics: Sequence[Metric],
+    size: tuple[int, int],
+    views: ViewSet | None = None,
+    judge: Judge | None = None,
+) -> dict[str, np.ndarray]:
+    """What the metrics that compare with real panoramas keep of them; each reference video is read once.
+
+    Args:
+        files: reference videos.
+        metrics: only those with the need "reference" are asked.
+        size: height and width that the reference must share with the scored videos.
+        views: view set, if one of these metrics needs views.
+        judge: CLIP model, if one of these metrics needs it.
+
+    Returns:
+        metric name -> (R, ...) float64.
+
+    Raises:
+        PanobenchError: a reference video is unreadable or of another size; numbers would change silently without it.
+    """
+    asking = [metric for metric in metrics if "reference" in metric.needs]
+    needs = set[str]().union(*(metric.needs for metric in asking)) - {"prompt"}
+    kept: dict[str, list[np.ndarray]] = {metric.name: [] for metric in asking}
+    for file in files:
+        video = read_video(file)
+        found = video.frames.shape[1:3]
+        if found != size:
+            raise PanobenchError(
+                f"{file}: the reference is {found[1]}x{found[0]}, the scored videos are {size[1]}x{size[0]}; "
+                "statistics of different sizes do not compare"
+            )
+        features = extract_features(video.frames, video.fps, needs, views, judge)
+        for metric in asking:
+            kept[metric.name].append(metric.describe(features))
+    return {name: np.stack(described) for name, described in kept.items()}
+
+
+def reference_files(folder: str | Path) -> list[Path]:
+    """Videos of a reference set: a folder of MP4s, or a data set folder with ``videos/``.
+
+    Raises:
+        PanobenchError: fewer than two videos: a spread needs two.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise PanobenchError(f"{folder}: no such folder; --reference takes a folder of MP4s of real panoramas")
+    inner = folder / "videos"
+    files = videos_in(inner if inner.is_dir() else folder)
+    if len(files) < 2:
+        raise PanobenchError(f"{folder}: {len(files)} reference video(s) found, at least 2 are needed")
+    return files
+
+
+def check_videos(videos: VideoSet) -> tuple[list[Item], list[Problem], VideoInfo | None]:
+    """Apply the input rules before any time is spent.
+
+    Per video: readable, 2:1, two frames or more, and as its manifest row says. Per set: same size, frame count and
+    rate, because the metrics of unequal videos do not compare.
+
+    Returns:
+        The videos to score, what is wrong with the others (also those that were wrong before), and what all share.
+
+    Raises:
+        PanobenchError: the set is mixed.
+    """
+    good: list[tuple[Item, VideoInfo]] = []
+    problems = list(videos.problems)
+    for item in videos.items:
+        try:
+            info = probe_video(item.path)
+        except VideoError as error:
+            problems.append(Problem(item.path.name, _without_path(str(error), item.path)))
+            continue
+        fault = _fault(item, info)
+        if fault:
+            problems.append(Problem(item.path.name, fault))
+        else:
+            good.append((item, info))
+    shapes = Counter(_shape(info) for _, info in good)
+    if len(shapes) > 1:
+        parts = []
+        for shape, count in shapes.most_common():
+            example = next(item.path.name for item, info in good if _shape(info) == shape)
+            parts.append(f"{shape} ({count}, e.g. {example})")
+        raise PanobenchError(
+            f"the videos of {videos.method} differ: {'; '.join(parts)}; bring them to one size, length and rate first"
+        )
+    return [item for item, _ in good], problems, good[0][1] if good else None
+
+
+def _fault(item: Item, info: VideoInfo) -> str | None:
+    if info.width != 2 * info.height:
+        return f"{info.width}x{info.height} is not 2:1; an equirectangular video is twice as wide as high"
+    if info.frames < 2:
+        return f"{info.frames} frame(s); a video needs at least 2"
+    row = item.declared
+    if row is None:
+        return None
+    for name in ("frames", "height", "width"):
+        if getattr(info, name) != getattr(row, name):
+            return f"{name} is {getattr(info, name)}, but the manifest says {getattr(row, name)}"
+    if abs(info.fps - row.fps) > 1e-3:
+        return f"fps is {info.fps:g}, but the manifest says {row.fps:g}"
+    if sha256(item.path) != row.sha256:
+        return "the file is not the one that the manifest lists (sha256 differs); generate it again"
+    return None
+
+
+def _shape(info: VideoInfo) -> str:
+    return f"{info.width}x{info.height}, {info.frames} frames, {info.fps:g} fps"
+
+
+def _without_path(message: str, path: Path) -> str:
+    return message.removeprefix(f"{path}: ")
+
+
+def score_videos(items: Iterable[Item], scorer: Scorer) -> tuple[list[dict[str, object]], list[Problem]]:
+    """Rows of all videos, and the videos that failed on the way with the reason; one broken video stops nothing."""
+    rows: list[dict[str, object]] = []
+    problems = []
+    for item in items:
+        try:
+            rows += scorer.rows(item, read_video(item.path))
+        except VideoError as error:
+            problems.append(Problem(item.path.name, _without_path(str(error), item.path)))
+    return rows, problems
+
+
+def table(rows: Sequence[Mapping[str, object]], metrics: Sequence[Metric]) -> pd.DataFrame:
+    """The long table in its one order: metrics as listed, then videos by id; however the rows were gathered."""
+    order = {metric.name: index for index, metric in enumerate(metrics)}
+    ordered = sorted(rows, key=lambda row: (order[str(row["metric"])], str(row["video_id"])))
+    return pd.DataFrame(ordered, columns=list(COLUMNS))
+
+
+def write_scores(
+    out: str | Path,
+    scores: pd.DataFrame,  # from table(), not empty, one method
+    settings: Mapping[str, object],  # goes to settings.json as it is
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, dict[str, float | int | str | None]]:
+    """Aggregate once and write the three files (module docstring); returns the summary of ``metrics.json``."""
+    out = Path(out)
+    summary = summarise(scores, resamples=resamples, level=LEVEL, seed=seed)
+    with atomic_path(out / "scores.parquet") as path:
+        scores.to_parquet(path, index=False)
+    write_json(out / "settings.json", settings)
+    write_json(out / "metrics.json", {"schema": SCHEMA, "method": scores["method"].iloc[0], "metrics": summary})
+    return summary
+
+
+def settings_of(
+    scorer: Scorer, info: VideoInfo, videos: int, reference: Sequence[Path], resamples: int, seed: int
+) -> dict[str, object]:
+    """What produced the numbers, for the report's methods section; the same inputs give the same record."""
+    views, judge = scorer.views, scorer.judge
+    return {
+        "schema": SCHEMA,
+        "videos": {
+            "count": videos, "frames": info.frames, "fps": info.fps, "height": info.height, "width": info.width
+        },
+        "views": {"set": views.name, "fov_deg": views.fov_deg, "size": views.size} if views else None,
+        "judge": {"name": judge.name, "sha256": judge.sha256} if judge else None,
+        "reference_videos": len(reference),
+        "bootstrap": {"resamples": resamples, "level": LEVEL, "seed": seed, "interval": "expanded percentile"},
+        "metrics": {m.name: {"version": m.version, "parameters": m.model_dump()} for m in scorer.metrics},
+    }

@@ -1,0 +1,40 @@
+import json
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from evaluation.judge import CONFIG, WEIGHTS, Judge, load_judge
+
+SIZE = 32
+
+
+def write_judge(folder: Path) -> open_clip.CLIP:
+    """A tiny random open_clip model in the folder layout of the real judge; returns the model."""
+    model_cfg = {
+        "embed_dim": 16,
+        "vision_cfg": {"image_size": SIZE, "patch_size": 16, "width": 32, "layers": 2, "head_width": 16},
+        "text_cfg": {"context_length": 24, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+    }
+    preprocess = {"size": SIZE, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 0.3]}
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = open_clip.CLIP(**model_cfg).eval()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG).write_text(json.dumps({"model_cfg": model_cfg, "preprocess_cfg": preprocess}))
+    save_file({name: value.half().contiguous() for name, value in model.state_dict().items()}, folder / WEIGHTS)
+    return model
+
+
+@pytest.fixture(scope="session")
+def judge_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("judge") / "tiny"
+    write_judge(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def judge(judge_folder: Path) -> Judge:
+    return load_judge(judge_folder)
