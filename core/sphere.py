@@ -167,7 +167,7 @@ def view_directions(
 
 
 def roll_erp(x: Tensor, pixels: int) -> Tensor:
-    """Move the content of ``(..., H, W)`` right by whole pixels around the sphere; the viewer's yaw falls by as much."""
+    """Move the content of ``(..., H, W)`` right by whole pixels around the sphere: the viewer turns left."""
     return torch.roll(x, pixels, dims=-1)
 
 

@@ -222,7 +222,8 @@ def test_gradients_in_pixels_and_directions():
     rays = sphere.view_directions(2, 3, 1.2, 3.0, 0.3, 0.1, dtype=torch.float64).requires_grad_()
     assert torch.autograd.gradcheck(lambda e, r: sphere.sample_erp(e, r), (erp, rays))
     sphere.cubemap_to_erp(sphere.erp_to_cubemap(erp, 4), 4, 8).sum().backward()
-    assert erp.grad is not None and (erp.grad != 0).all()
+    assert erp.grad is not None
+    assert (erp.grad != 0).all()
 
 
 def test_gradient_exists_at_the_pole():
