@@ -1,0 +1,1 @@
+"""The nano world: a procedural scene generator, and the small base trained on it."""

@@ -1,0 +1,1 @@
+"""Training of the nano base, once, from nothing but the procedural world."""

@@ -1,0 +1,125 @@
+"""The one training loop of pretraining: AdamW, cosine schedule, EMA, curve, checkpoints that resume to the same run."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from core.files import atomic_path
+
+CHECKPOINT_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast one network is trained."""
+
+    steps: int
+    batch: int
+    learning_rate: float
+    ema: float
+    warmup: int = 50
+
+
+def fit(
+    name: str,
+    module: nn.Module,
+    loss: Callable[[torch.Generator], Tensor],
+    plan: Plan,
+    folder: Path,
+    seed: int,
+) -> dict[str, float]:
+    """Train `module` in place until `plan.steps`; it ends holding the exponential moving average of its weights.
+
+    Every step draws from a generator seeded by (seed, step), so a resumed run continues as the uninterrupted one.
+
+    Args:
+        name: of the curve `{name}.csv` (step, loss, learning_rate) and the checkpoint `{name}.pt` in `folder`.
+        module: the network; only parameters that require gradients are trained and kept in the checkpoint.
+        loss: called with the step's generator, returns a scalar.
+        plan: steps, batch and optimiser.
+        folder: where checkpoints and curves live.
+        seed: of the run.
+
+    Returns:
+        `steps`, `seconds` and the mean `loss` of the last twentieth of the steps.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    curve, checkpoint = folder / f"{name}.csv", folder / f"{name}.pt"
+    trained = [p for p in module.parameters() if p.requires_grad]
+    average = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(plan.ema))
+    optimizer = torch.optim.AdamW(trained, lr=plan.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
+    rows: list[dict[str, float]] = []
+    start, seconds = 0, 0.0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        module.load_state_dict(state["module"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        start, seconds = state["step"], state["seconds"]
+        rows = pd.read_csv(curve).head(start).to_dict("records")
+    generator = torch.Generator()
+    began = saved = time.monotonic()
+    module.train()
+    progress = tqdm(range(start, plan.steps), initial=start, total=plan.steps, desc=name, mininterval=2.0)
+
+    def save(step: int) -> None:
+        pd.DataFrame(rows).to_csv(curve, index=False)
+        with atomic_path(checkpoint) as temporary:
+            torch.save(
+                {
+                    "module": module.state_dict(),
+                    "average": average.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "step": step,
+                    "seconds": seconds + time.monotonic() - began,
+                },
+                temporary,
+            )
+
+    for step in progress:
+        rate = plan.learning_rate * _cosine(step, plan)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        generator.manual_seed(seed * 1_000_003 + step)
+        # Networks draw too (the VAE's posterior), from the global stream.
+        torch.manual_seed(seed * 1_000_003 + step)
+        value = loss(generator)
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        average.update_parameters(module)
+        rows.append({"step": step + 1, "loss": value.item(), "learning_rate": rate})
+        progress.set_postfix(loss=f"{value.item():.4f}")
+        if time.monotonic() - saved > CHECKPOINT_SECONDS:
+            save(step + 1)
+            saved = time.monotonic()
+    if start < plan.steps:
+        save(plan.steps)
+        seconds += time.monotonic() - began
+    module.load_state_dict(average.module.state_dict())
+    module.eval()
+    tail = rows[-max(1, len(rows) // 20) :]
+    return {
+        "steps": float(plan.steps),
+        "seconds": seconds,
+        "loss": sum(row["loss"] for row in tail) / len(tail),
+    }
+
+
+def _cosine(step: int, plan: Plan) -> float:
+    """Linear warmup, then a half cosine down to 2 % of the rate."""
+    if step < plan.warmup:
+        return (step + 1) / plan.warmup
+    done = (step - plan.warmup) / max(1, plan.steps - plan.warmup)
+    return 0.02 + 0.49 * (1.0 + math.cos(math.pi * done))

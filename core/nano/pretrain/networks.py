@@ -1,0 +1,234 @@
+"""The five trainings: VAE, judge (whose text tower becomes the text encoder), U-Net, motion modules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import torch
+from diffusers import AutoencoderKL, MotionAdapter, UNet2DConditionModel, UNetMotionModel
+from torch import Tensor
+from torch.nn import functional
+from tqdm import tqdm
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from core.nano.pretrain.loop import Plan, fit
+from core.nano.pretrain.world import Pictures
+from core.nano.stack import CONTEXT_LENGTH, JUDGE_PREPROCESS, bpe_tokenizer, build_scheduler
+
+CAPTION_DROPOUT = 0.1
+
+
+def to_unit(images: np.ndarray) -> Tensor:
+    """uint8 (..., H, W, 3) to float32 (..., 3, H, W) in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(images)).movedim(-1, -3).float() / 127.5 - 1.0
+
+
+# --- VAE --------------------------------------------------------------------------------------------------------------
+
+
+def train_vae(
+    vae: AutoencoderKL, stills: Pictures, plan: Plan, folder: Path, seed: int, whole_from: float = 0.8
+) -> dict[str, float]:
+    """L1 on pixels and on pictures averaged over 2, 4 and 8 pixels, and a little KL.
+
+    Crops of 32 x 64 pixels give four times the updates per minute; from the fraction `whole_from` of the steps on, whole
+    pictures settle the statistics of the group norms.
+    """
+    h, w = stills.images.shape[2:4]
+    done = 0
+
+    def loss(generator: torch.Generator) -> Tensor:
+        nonlocal done
+        picked = torch.randint(len(stills), (plan.batch,), generator=generator).tolist()
+        x = torch.stack([to_unit(stills.images[i, 0]) for i in picked])
+        if int(generator.initial_seed() % 1_000_003) < whole_from * plan.steps and h > 32:
+            top = int(torch.randint(h - 31, (1,), generator=generator))
+            left = int(torch.randint(w - 63, (1,), generator=generator))
+            x = x[..., top : top + 32, left : left + 64]
+        else:
+            x = x[: max(1, plan.batch // 2)]
+        done += 1
+        posterior = vae.encode(x).latent_dist
+        y = vae.decode(posterior.sample()).sample
+        error = (y - x).abs().mean() + 0.5 * (y - x).pow(2).mean()
+        for size in (2, 4, 8):
+            error = error + functional.avg_pool2d(y - x, size).abs().mean()
+        return error + 1e-5 * posterior.kl().mean() / posterior.mean[0].numel()
+
+    return fit("vae", vae, loss, plan, folder, seed)
+
+
+@torch.no_grad()
+def normalise_latents(vae: AutoencoderKL, stills: Pictures, count: int = 512) -> None:
+    """Fold the latents' mean and standard deviation per channel into the 1x1 convolutions around them.
+
+    Afterwards latents have mean 0 and standard deviation 1 in every channel, and `scaling_factor` 1 is right.
+    """
+    latents = torch.cat(
+        [vae.encode(to_unit(stills.images[i : i + 16, 0])).latent_dist.mean for i in range(0, min(count, len(stills)), 16)]
+    )
+    mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
+    quant, post = vae.quant_conv, vae.post_quant_conv
+    scale = torch.cat([std, torch.ones_like(std)])
+    shift = torch.cat([mean / std, 2.0 * std.log()])
+    quant.weight.div_(scale[:, None, None, None])
+    quant.bias.div_(scale).sub_(shift)
+    post.bias.add_((post.weight[:, :, 0, 0] * mean).sum(1))
+    post.weight.mul_(std[None, :, None, None])
+
+
+@torch.no_grad()
+def reconstruction_psnr(vae: AutoencoderKL, images: np.ndarray) -> float:
+    """PSNR in dB over pictures uint8 (N, H, W, 3), encoded to the mean and decoded."""
+    x = to_unit(images)
+    y = torch.cat([vae.decode(vae.encode(part).latent_dist.mean).sample for part in x.split(16)]).clamp(-1, 1)
+    return float(-10 * torch.log10(((x - y) / 2).pow(2).mean()))
+
+
+@torch.no_grad()
+def encode_pictures(vae: AutoencoderKL, pictures: Pictures, cache: Path) -> Tensor:
+    """Latents (N, F, 4, h, w) float16, means of the posterior; kept in `cache`."""
+    if cache.exists():
+        return torch.load(cache, weights_only=True)
+    frames = pictures.images.shape[1]
+    chunk = max(1, 32 // frames)
+    latents = []
+    for start in tqdm(range(0, len(pictures), chunk), desc=f"encode {cache.stem}", mininterval=2.0):
+        x = to_unit(pictures.images[start : start + chunk])
+        latents.append(vae.encode(x.flatten(0, 1)).latent_dist.mean.half().unflatten(0, (-1, frames)))
+    result = torch.cat(latents)
+    torch.save(result, cache)
+    return result
+
+
+# --- judge ------------------------------------------------------------------------------------------------------------
+
+
+def train_judge(
+    judge: open_clip.CLIP, views: Pictures, bpe: Path, plan: Plan, folder: Path, seed: int
+) -> dict[str, float]:
+    """CLIP's symmetric contrastive loss; horizontally mirrored views and shifted colours as augmentation."""
+    tokens = bpe_tokenizer(bpe)(views.captions)
+
+    def loss(generator: torch.Generator) -> Tensor:
+        picked = torch.randint(len(views), (plan.batch,), generator=generator)
+        x = to_unit(views.images[picked.numpy(), 0])
+        if torch.rand((), generator=generator) < 0.5:
+            x = x.flip(-1)
+        x = x + 0.05 * torch.randn(len(x), 3, 1, 1, generator=generator)
+        image, text, scale = judge(judge_input(x), tokens[picked])
+        logits = scale * image @ text.T
+        same = torch.arange(len(x))
+        return 0.5 * (functional.cross_entropy(logits, same) + functional.cross_entropy(logits.T, same))
+
+    return fit("judge", judge, loss, plan, folder, seed)
+
+
+def judge_input(x: Tensor) -> Tensor:
+    """Pictures (N, 3, H, W) in [-1, 1] with the judge's own mean and standard deviation."""
+    mean = torch.tensor(JUDGE_PREPROCESS["mean"])[:, None, None]
+    std = torch.tensor(JUDGE_PREPROCESS["std"])[:, None, None]
+    return ((x + 1.0) / 2.0 - mean) / std
+
+
+@torch.no_grad()
+def retrieval(judge: open_clip.CLIP, views: Pictures, bpe: Path, pool: int) -> float:
+    """Share of held-out views whose own caption is found first among `pool`; equal captions count as found."""
+    tokens = bpe_tokenizer(bpe)
+    hits = total = 0
+    for start in range(0, len(views) - pool + 1, pool):
+        texts = views.captions[start : start + pool]
+        image = judge.encode_image(judge_input(to_unit(views.images[start : start + pool, 0])), normalize=True)
+        text = judge.encode_text(tokens(texts), normalize=True)
+        best = (image @ text.T).argmax(1)
+        hits += sum(texts[i] == texts[int(b)] for i, b in enumerate(best))
+        total += pool
+    return hits / max(1, total)
+
+
+# --- U-Net and motion modules -----------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def embed_texts(encoder: CLIPTextModel, tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
+    """Hidden states (N, 64, 128) float16."""
+    parts = []
+    for start in tqdm(range(0, len(texts), 64), desc="embed captions", mininterval=2.0):
+        batch = tokenizer(
+            texts[start : start + 64],
+            padding="max_length",
+            max_length=CONTEXT_LENGTH,
+            truncation=True,
+            return_tensors="pt",
+        )
+        parts.append(encoder(batch.input_ids).last_hidden_state.half())
+    return torch.cat(parts)
+
+
+def _denoising_loss(predict, latents: Tensor, generator: torch.Generator, alphas: Tensor) -> Tensor:  # noqa: ANN001
+    """Epsilon prediction with min-SNR weights (gamma 5; Hang et al. 2023, eq. 10); `latents` (N, ...)."""
+    t = torch.randint(len(alphas), (len(latents),), generator=generator)
+    noise = torch.randn(latents.shape, generator=generator)
+    alpha = alphas[t].view(-1, *[1] * (latents.ndim - 1))
+    noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
+    error = (predict(noisy, t) - noise).pow(2).flatten(1).mean(1)
+    snr = alphas[t] / (1 - alphas[t])
+    return (error * snr.clamp(max=5.0) / snr).mean()
+
+
+def train_unet(
+    unet: UNet2DConditionModel,
+    latents: Tensor,
+    texts: Tensor,
+    empty: Tensor,
+    plan: Plan,
+    folder: Path,
+    seed: int,
+) -> dict[str, float]:
+    """Denoise single pictures: `latents` (N, 4, h, w), `texts` (N, L, C), `empty` (1, L, C) for dropped captions."""
+    alphas = build_scheduler().alphas_cumprod
+
+    def loss(generator: torch.Generator) -> Tensor:
+        picked = torch.randint(len(latents), (plan.batch,), generator=generator)
+        keep = torch.rand(plan.batch, 1, 1, generator=generator) >= CAPTION_DROPOUT
+        text = torch.where(keep, texts[picked].float(), empty.float())
+        return _denoising_loss(
+            lambda noisy, t: unet(noisy, t, text).sample, latents[picked].float(), generator, alphas
+        )
+
+    return fit("unet", unet, loss, plan, folder, seed)
+
+
+def train_motion(
+    unet: UNet2DConditionModel,
+    adapter: MotionAdapter,
+    latents: Tensor,
+    texts: Tensor,
+    empty: Tensor,
+    plan: Plan,
+    folder: Path,
+    seed: int,
+) -> dict[str, float]:
+    """Denoise clips with the 2D U-Net frozen: `latents` (N, F, 4, h, w). `adapter` ends with the trained modules."""
+    model = UNetMotionModel.from_unet2d(unet, adapter)
+    model.freeze_unet2d_params()
+    alphas = build_scheduler().alphas_cumprod
+    frames = latents.shape[1]
+
+    def loss(generator: torch.Generator) -> Tensor:
+        picked = torch.randint(len(latents), (plan.batch,), generator=generator)
+        keep = torch.rand(plan.batch, 1, 1, generator=generator) >= CAPTION_DROPOUT
+        text = torch.where(keep, texts[picked].float(), empty.float()).repeat_interleave(frames, 0)
+        return _denoising_loss(
+            lambda noisy, t: model(noisy.movedim(1, 2), t, text).sample.movedim(2, 1),
+            latents[picked].float(),
+            generator,
+            alphas,
+        )
+
+    summary = fit("motion", model, loss, plan, folder, seed)
+    modules = {k: v for k, v in model.state_dict().items() if "motion_modules" in k}
+    adapter.load_state_dict(modules)
+    return summary
