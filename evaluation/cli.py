@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,9 @@ DEFAULT_PARAMS = Path("params.yaml")
 @click.option("--reference", type=click.Path(path_type=Path), help="Folder of real panoramic MP4s of the same size.")
 @click.option("--metrics", "chosen", help="Comma-separated names; default: those of params.yaml, else all.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write to.  [default: scores/METHOD]")
-@click.option("--params", "params_file", type=click.Path(path_type=Path), help="Parameter file.  [default: params.yaml]")
+@click.option(
+    "--params", "params_file", type=click.Path(path_type=Path), help="Parameter file.  [default: params.yaml]"
+)
 @click.option("--judge", "judge_folder", type=click.Path(path_type=Path), help="Folder of an open_clip model.")
 @click.option("--method", help="Name of the method.  [default: the manifest's, or the folder's name]")
 @click.option("--device", default="auto", show_default=True, help="Where the judge runs: auto, cpu, cuda, cuda:1, ...")
@@ -101,7 +104,9 @@ def score(
     settings = settings_of(scorer, info, count, references, options.bootstrap, options.seed)
     summary = write_scores(out, scores, settings, options.bootstrap, options.seed)
     click.echo(_summary_table(video_set.method, summary))
-    click.echo(f"\n{count} videos; per video: {out / 'scores.parquet'}, means and 95 % intervals: {out / 'metrics.json'}")
+    click.echo(
+        f"\n{count} videos; per video: {out / 'scores.parquet'}, means and 95 % intervals: {out / 'metrics.json'}"
+    )
     if problems:
         raise PanobenchError(
             f"{len(problems)} of {count + len(problems)} not scored (listed above); the rest is in {out}"
@@ -117,7 +122,14 @@ def metrics(verbose: bool) -> None:
     classes = [METRICS.get(name) for name in METRICS.names()]
     header = ("metric", "unit", "better", "criterion", "needs", "version")
     rows = [
-        (m.name, m.unit, m.direction, m.criterion.replace("_", " "), ", ".join(sorted(m.needs)) or "frames", str(m.version))
+        (
+            m.name,
+            m.unit,
+            m.direction,
+            m.criterion.replace("_", " "),
+            ", ".join(sorted(m.needs)) or "frames",
+            str(m.version),
+        )
         for m in classes
     ]
     click.echo(_columns([header, *rows]))
@@ -128,14 +140,15 @@ def metrics(verbose: bool) -> None:
             continue
         defaults = {name: info.default for name, info in metric.model_fields.items()}
         click.echo(f"{metric.name}{f'  (parameters: {defaults})' if defaults else ''}")
-        click.echo("    " + (metric.__doc__ or "").strip().replace("\n", "\n") + "\n")
+        click.echo(f"    {(metric.__doc__ or '').strip()}\n")
 
 
+@dataclass
 class _Options:
     """What of params.yaml scoring reads; defaults where there is none, for videos from elsewhere."""
 
     judge: Path | None = None
-    views: Mapping[str, Any] = {}
+    views: Mapping[str, Any] = field(default_factory=dict)
     bootstrap: int = 2000
     metrics: Mapping[str, Mapping[str, Any]] | None = None  # None: all
     seed: int = 0
@@ -207,6 +220,6 @@ def _summary_table(method: str, summary: Mapping[str, Mapping[str, Any]]) -> str
     return _columns(rows)
 
 
-def _columns(rows: list[tuple[str, ...]]) -> str:
+def _columns(rows: Sequence[tuple[str, ...]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)

@@ -8,7 +8,6 @@ from typing import TypeVar, cast
 import numpy as np
 import torch
 
-from core.flow import estimate_flow
 from core.sphere import latitude_weights
 from evaluation.judge import Judge
 from evaluation.views import ViewSet
@@ -84,12 +83,12 @@ def extract_features(
         forward = _flow(frames, flow_backend)
         # Of the reversed video, in the order of the forward pairs: pair t goes from frame t+1 to frame t.
         backward = _flow(frames[::-1].copy(), flow_backend).flip(0)
-    return VideoFeatures(
-        frames, fps, row_weights(height), embeddings, view_weights, text, forward, backward
-    )
+    return VideoFeatures(frames, fps, row_weights(height), embeddings, view_weights, text, forward, backward)
 
 
 def _flow(frames: np.ndarray, backend: str) -> torch.Tensor:
+    from core.flow import estimate_flow  # brings OpenCV, which the other metrics do without
+
     return torch.as_tensor(estimate_flow(frames, backend=backend, cyclic=True), dtype=torch.float32)
 
 

@@ -33,7 +33,7 @@ class Judge:
 
     def __init__(
         self,
-        model: torch.nn.Module,  # open_clip CLIP, evaluation mode
+        model: Any,  # open_clip CLIP or CustomTextCLIP
         tokenizer: Any,  # open_clip tokenizer
         image_size: int,
         mean: tuple[float, ...],  # per channel, for pictures in [0, 1]
@@ -76,13 +76,17 @@ class Judge:
 
     @torch.inference_mode()
     def encode_text(self, prompts: list[str]) -> torch.Tensor:
-        """(N,) text -> (N, D) float32 on the CPU, unit norm. Text beyond the context length is cut, as open_clip does."""
+        """N texts -> (N, D) float32 on the CPU, unit norm. What exceeds the context length is cut, as by open_clip."""
         tokens = self.tokenizer(prompts).to(self.device)
         return F.normalize(self.model.encode_text(tokens).float(), dim=-1).cpu()
 
 
 def load_judge(folder: str | Path, device: str = "cpu") -> Judge:
     """Load a judge folder (module docstring).
+
+    Args:
+        folder: where it is.
+        device: a torch device, or "auto": the first GPU if there is one.
 
     Raises:
         PanobenchError: the folder or one of its files is missing or does not fit; the line names it.
@@ -106,6 +110,8 @@ def load_judge(folder: str | Path, device: str = "cpu") -> Judge:
     import safetensors
 
     try:
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
         model = open_clip.create_model(f"local-dir:{folder}", device=device, require_pretrained=True)
     except (RuntimeError, ValueError, TypeError, OSError, safetensors.SafetensorError) as error:
         raise PanobenchError(f"{folder}: not loadable as an open_clip model ({str(error).splitlines()[0]})") from error

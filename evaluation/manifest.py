@@ -177,7 +177,9 @@ def _read_folder(folder: Path, prompts_file: str | Path | None, method: str | No
             continue
         used.add(prompt_id)
         items.append(Item(file.stem, method, prompt_id, prompts[prompt_id], seed, file))
-    problems += [Problem(name, f"a prompt in {prompts_file} without a video in {folder}") for name in prompts.keys() - used]
+    problems += [
+        Problem(name, f"a prompt in {prompts_file} without a video in {folder}") for name in prompts.keys() - used
+    ]
     return VideoSet(method, _sorted(items), tuple(sorted(problems, key=str)))
 
 
@@ -224,7 +226,9 @@ def _pairs_of_csv(path: Path, text: str) -> list[tuple[str, str]]:
     for video, prompt in (("video", "prompt"), ("videoid", "name")):
         if video in columns and prompt in columns:
             return [(row[video] or "", row[prompt] or "") for row in reader]
-    raise PanobenchError(f"{path}: needs the columns video,prompt (or videoid,name), found {','.join(columns) or 'none'}")
+    raise PanobenchError(
+        f"{path}: needs the columns video,prompt (or videoid,name), found {','.join(columns) or 'none'}"
+    )
 
 
 def _pairs_of_tree(path: Path, text: str) -> list[tuple[str, str]]:

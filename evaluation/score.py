@@ -247,9 +247,7 @@ def settings_of(
     views, judge = scorer.views, scorer.judge
     return {
         "schema": SCHEMA,
-        "videos": {
-            "count": videos, "frames": info.frames, "fps": info.fps, "height": info.height, "width": info.width
-        },
+        "videos": {"count": videos, "frames": info.frames, "fps": info.fps, "height": info.height, "width": info.width},
         "views": {"set": views.name, "fov_deg": views.fov_deg, "size": views.size} if views else None,
         "judge": {"name": judge.name, "sha256": judge.sha256} if judge else None,
         "reference_videos": len(reference),

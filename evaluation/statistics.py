@@ -7,7 +7,7 @@ so that every prompt counts the same.
 
 The interval is the *expanded percentile* interval (Hesterberg 2015, "What Teachers Should Know About the Bootstrap",
 section 5.3): the plain percentile interval is too short by sqrt((n-1)/n) and uses normal instead of t quantiles, which
-at the eight prompts of the nano profile turns a nominal 95 % into about 89 %. Pass ``expanded=False`` for the plain one.
+with eight prompts covers 88 % instead of 95 % (normal values, tests). Pass ``expanded=False`` for the plain one.
 """
 
 from dataclasses import dataclass
@@ -164,9 +164,7 @@ def paired_difference(
     if pairs.empty:
         raise PanobenchError(f"metric '{metric}': the two methods have no prompt in common, so no pairs to compare")
     differences = (pairs["value_a"] - pairs["value_b"]).to_numpy()
-    return bootstrap_mean(
-        differences, pairs["prompt_id"].to_numpy(), resamples=resamples, level=level, seed=seed
-    )
+    return bootstrap_mean(differences, pairs["prompt_id"].to_numpy(), resamples=resamples, level=level, seed=seed)
 
 
 def _values_of(scores: pd.DataFrame, metric: str) -> pd.DataFrame:

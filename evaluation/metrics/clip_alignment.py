@@ -38,6 +38,7 @@ class ClipAlignment(Metric):
 
     def measure(self, video: VideoFeatures, reference: np.ndarray | None = None) -> float:
         """See weighted_alignment."""
-        assert video.view_embeddings is not None and video.text_embedding is not None
+        assert video.view_embeddings is not None
+        assert video.text_embedding is not None
         assert video.view_weights is not None
         return weighted_alignment(video.view_embeddings, video.text_embedding, video.view_weights)

@@ -39,5 +39,6 @@ class ClipConsistency(Metric):
 
     def measure(self, video: VideoFeatures, reference: np.ndarray | None = None) -> float:
         """See frame_consistency."""
-        assert video.view_embeddings is not None and video.view_weights is not None
+        assert video.view_embeddings is not None
+        assert video.view_weights is not None
         return frame_consistency(video.view_embeddings, video.view_weights)

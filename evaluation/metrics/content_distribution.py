@@ -25,7 +25,8 @@ def band_statistics(frames: np.ndarray, bands: int) -> np.ndarray:
     away. Steps to the right wrap around, so a turn of the video changes nothing.
 
     Args:
-        frames: (F, H, W, 3) uint8, H divisible by ``bands``.
+        frames: (F, H, W, 3) uint8.
+        bands: number of bands; divides H.
     """
     x = frames.astype(np.float64) / 255
     grey = x @ np.array([0.299, 0.587, 0.114])  # (F, H, W), Rec. 601

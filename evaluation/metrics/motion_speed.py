@@ -14,8 +14,8 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-
 from core.flow import flow_to_directions
+
 from core.sphere import angle_between, erp_directions
 from evaluation.features import VideoFeatures
 from evaluation.metrics.base import Criterion, Direction, Metric, Need
@@ -30,7 +30,8 @@ def moved_directions(flow: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     Returns:
         (H, W, 3) and (T, H, W, 3), float64 unit vectors.
     """
-    before = erp_directions(*flow.shape[-2:], dtype=torch.float64)
+    height, width = flow.shape[-2:]
+    before = erp_directions(height, width, dtype=torch.float64)
     return before, flow_to_directions(flow.double())
 
 

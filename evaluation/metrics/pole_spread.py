@@ -33,7 +33,9 @@ class PoleSpread(Metric):
     direction: ClassVar[Direction] = "lower"
     criterion: ClassVar[Criterion] = "end_continuity"
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "colour spread along the polar rows (the worse of the two), which a sphere closes to points"
+    summary: ClassVar[str] = (
+        "colour spread along the polar rows (the worse of the two), which a sphere closes to points"
+    )
 
     def measure(self, video: VideoFeatures, reference: np.ndarray | None = None) -> float:
         """See row_spread."""

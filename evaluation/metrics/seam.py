@@ -124,7 +124,9 @@ class SeamPercentile(_Seam):
 
     name: ClassVar[str] = "seam_percentile"
     unit: ClassVar[str] = "%"
-    summary: ClassVar[str] = "share of meridians with a smaller step than the seam; 50 = like any other, 100 = the worst"
+    summary: ClassVar[str] = (
+        "share of meridians with a smaller step than the seam; 50 = like any other, 100 = the worst"
+    )
 
     def measure(self, video: VideoFeatures, reference: np.ndarray | None = None) -> float:
         """See seam_percentile."""

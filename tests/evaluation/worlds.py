@@ -25,9 +25,7 @@ def colour(directions: torch.Tensor, seed: int = 0, waves: int = 24, frequency: 
 def turning(degrees_per_frame: float, axis: str = "yaw", frames: int = FRAMES, height: int = HEIGHT, seed: int = 0):
     """(F, H, 2H, 3) uint8: the viewer turns at a constant rate, exactly rendered."""
     rays = erp_directions(height, 2 * height, dtype=torch.float64)
-    turns = [
-        rotation_matrix(**{axis: math.radians(degrees_per_frame * t)}, dtype=torch.float64) for t in range(frames)
-    ]
+    turns = [rotation_matrix(**{axis: math.radians(degrees_per_frame * t)}, dtype=torch.float64) for t in range(frames)]
     return np.stack([colour(rays @ turn.T, seed) for turn in turns])
 
 

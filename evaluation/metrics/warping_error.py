@@ -1,0 +1,52 @@
+"""Does what moves keep its look? Frame differences after the motion is taken out."""
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+from core.flow import forward_backward_mask, warp_erp
+
+from evaluation.features import VideoFeatures
+from evaluation.metrics.base import Criterion, Direction, Metric, Need
+
+
+def warping_error(
+    frames: np.ndarray,  # (F, H, W, 3) uint8
+    flow: torch.Tensor,  # (F-1, 2, H, W) float32 pixels, t to t+1
+    flow_backward: torch.Tensor,  # (F-1, 2, H, W) float32 pixels, t+1 to t
+    weights: np.ndarray,  # (H,) float64, sum 1
+) -> float:
+    """Sum w m |x(t) - warp(x(t+1))| / sum w m, grey levels 0 to 255.
+
+    warp fetches the next frame along the flow, around the seam; m is 1 where forward and backward flow agree, 0 where
+    something is uncovered or hidden. If nothing can be followed anywhere, m is 1: then all of it counts.
+    """
+    x = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
+    error = (x[:-1] - warp_erp(x[1:], flow)).abs().mean(dim=1).double()  # (F-1, H, W)
+    area = torch.tensor(weights)[:, None] * forward_backward_mask(flow, flow_backward).double()
+    if area.sum() == 0:
+        area = torch.tensor(weights)[:, None].expand_as(error)
+    return float((error * area).sum() / area.sum())
+
+
+class WarpingError(Metric):
+    """Mean absolute difference to the next frame fetched along the flow, grey levels, lower is better.
+
+    Occlusion-masked, latitude-weighted, and the flow may cross the seam. Interpolation blurs what moves by fractions of
+    a pixel, so a perfect moving video is above 0, and a frozen one is 0: read it beside motion_speed.
+    Source: Lai et al. 2018 (planar, squared error), made spherical here.
+    """
+
+    name: ClassVar[str] = "warping_error"
+    unit: ClassVar[str] = "grey levels"
+    direction: ClassVar[Direction] = "lower"
+    criterion: ClassVar[Criterion] = "frame_consistency"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "frame difference along the flow, occlusion-masked and wrap-aware; a frozen video scores 0"
+    needs: ClassVar[frozenset[Need]] = frozenset({"flow"})
+
+    def measure(self, video: VideoFeatures, reference: np.ndarray | None = None) -> float:
+        """See warping_error."""
+        assert video.flow is not None
+        assert video.flow_backward is not None
+        return warping_error(video.frames, video.flow, video.flow_backward, video.row_weights)
