@@ -28,7 +28,7 @@ COLUMNS = {
     "preferred": "method that the choice favours, or tie",
     "video_left": "id of the left video in its manifest",
     "video_right": "id of the right video in its manifest",
-    "shown_at": "when the trial was first shown, UTC",
+    "shown_at": "when the trial first came up, UTC",
     "submitted_at": "when its answers were stored, UTC",
 }
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")

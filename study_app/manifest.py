@@ -37,7 +37,7 @@ class Source:
 
 
 def read_sources(manifests: Iterable[str | Path], sample: int = 0) -> dict[tuple[str, str], Source]:
-    """All videos of the study by (method, prompt id), methods and prompts in the order of their first appearance.
+    """All videos of the study by (method, prompt id), sorted: the order of the manifests does not matter.
 
     Args:
         manifests: manifest.jsonl files, or folders that hold one.
@@ -57,13 +57,13 @@ def read_sources(manifests: Iterable[str | Path], sample: int = 0) -> dict[tuple
             text, first = texts.setdefault(row.prompt_id, (row.prompt, path))
             if text != row.prompt:
                 raise ManifestError(f"{path}: prompt '{row.prompt_id}' is '{row.prompt}' here and '{text}' in {first}")
-    methods = list(dict.fromkeys(method for method, _ in rows))
+    methods = sorted({method for method, _ in rows})
     if len(methods) < 2:
         found = f"only '{methods[0]}'" if methods else "none"
         raise ManifestError(f"a study compares at least two methods, found {found}; name more manifests")
     sources = {}
     for method in methods:
-        for prompt in texts:
+        for prompt in sorted(texts):
             candidates = rows.get((method, prompt), [])
             if len(candidates) <= sample:
                 raise ManifestError(_too_few(rows, method, prompt, sample))
@@ -78,10 +78,10 @@ def _too_few(rows: dict[tuple[str, str], list[Source]], method: str, prompt: str
     having = [other for (other, shown), found in rows.items() if shown == prompt and len(found) > sample]
     if not having:
         return f"study.sample = {sample}, but no method has {sample + 1} videos for prompt '{prompt}'"
-    found = len(rows.get((method, prompt), []))
+    found, needed = len(rows.get((method, prompt), [])), sample + 1
     return (
-        f"method '{method}' has {found} of the {sample + 1} videos needed for prompt '{prompt}'; '{having[0]}' has them. "
-        "Every method needs the same prompts"
+        f"method '{method}' has {found} of the {needed} videos needed for prompt '{prompt}', '{having[0]}' has them; "
+        "every method needs the same prompts"
     )
 
 

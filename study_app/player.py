@@ -1,4 +1,4 @@
-"""The two 360-degree players of a trial: a Streamlit component made of player.html, player.css, screen.js, player.js."""
+"""The two 360-degree players of a trial: a Streamlit component from player.html, player.css, screen.js, player.js."""
 
 from pathlib import Path
 

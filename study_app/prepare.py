@@ -128,7 +128,9 @@ def _encode_all(
         source = sources[cell]
         video = read_video(source.path)
         found = (*video.frames.shape[:3], round(float(video.fps), 6))
-        common = common or (found, source)
+        if common is None:
+            common = (found, source)
+            _check_playable(source.path, *found[:3])
         if found != common[0]:
             raise FormatError(
                 f"{source.path}: {_describe(found)}, but {common[1].path} has {_describe(common[0])}; "
@@ -137,7 +139,6 @@ def _encode_all(
         write_video(folder / f"{ids[cell]}.mp4", video.frames, video.fps, crf=quality)
     assert common is not None
     frames, height, width, fps = common[0]
-    _check_playable(common[1].path, frames, height, width)
     return {"height": height, "width": width, "frames": frames, "fps": fps}
 
 

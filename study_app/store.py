@@ -8,6 +8,7 @@ import hashlib
 import os
 import secrets
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -86,6 +87,7 @@ class Store:
         self.bundle = bundle
         self.url = db.as_url(url or default_database(bundle))
         self.place = self.url.database or str(self.url)
+        self._turn = threading.Lock()
         try:
             self._engine = db.make_engine(self.url, lock_seconds)
         except (SQLAlchemyError, ImportError) as error:
@@ -160,27 +162,17 @@ class Store:
         with self._write() as connection:
             row = self._require(connection, token)
             if row.instructed_at is None:
-                connection.execute(db.rater.update().where(db.rater.c.id == row.id).values(instructed_at=now()))
+                time = now()
+                connection.execute(db.rater.update().where(db.rater.c.id == row.id).values(instructed_at=time))
+                self._note_shown(connection, row.id, time)
 
     def current(self, token: str) -> Assignment | None:
-        """The rater's first trial without answers, or None when all are answered. Notes when it was first shown."""
+        """The rater's first trial without answers, or None when all are answered."""
         with self._read() as connection:
             rater = self._require(connection, token)
-            total = sa.select(sa.func.count()).where(db.assignment.c.rater_id == rater.id)
-            row = connection.execute(
-                db.assignment.select()
-                .where(db.assignment.c.rater_id == rater.id, db.assignment.c.submitted_at.is_(None))
-                .order_by(db.assignment.c.position)
-                .limit(1)
-            ).first()
-            count = connection.scalar(total) or 0
-        if row is None:
-            return None
-        if row.shown_at is None:
-            with self._write() as connection:
-                unseen = (db.assignment.c.id == row.id, db.assignment.c.shown_at.is_(None))
-                connection.execute(db.assignment.update().where(*unseen).values(shown_at=now()))
-        return Assignment(row.id, row.position, count, row.prompt_id, row.left, row.right)
+            row = self._first_open(connection, rater.id)
+            total = connection.scalar(_count(db.assignment.c.rater_id == rater.id)) or 0
+        return None if row is None else Assignment(row.id, row.position, total, row.prompt_id, row.left, row.right)
 
     def following(self, trial: Assignment) -> list[str]:
         """Stimulus ids of the trial after this one, so that its videos can be fetched ahead."""
@@ -225,10 +217,8 @@ class Store:
             ]
             connection.execute(db.insert_once(connection, db.answer), rows)
             connection.execute(db.assignment.update().where(*mine).values(submitted_at=time))
-            open_trials = (db.assignment.c.rater_id == rater.id, db.assignment.c.submitted_at.is_(None))
-            if not connection.scalar(sa.select(sa.func.count()).select_from(db.assignment).where(*open_trials)):
-                code = secrets.token_hex(4).upper()
-                values = {"completed_at": time, "completion_code": code}
+            if not self._note_shown(connection, rater.id, time):
+                values = {"completed_at": time, "completion_code": secrets.token_hex(4).upper()}
                 connection.execute(db.rater.update().where(db.rater.c.id == rater.id).values(**values))
         return True
 
@@ -283,15 +273,29 @@ class Store:
             raise Refused("this link is not valid for this study")
         return row
 
+    def _first_open(self, connection: Connection, rater_id: str) -> sa.Row | None:
+        mine = (db.assignment.c.rater_id == rater_id, db.assignment.c.submitted_at.is_(None))
+        return connection.execute(
+            db.assignment.select().where(*mine).order_by(db.assignment.c.position).limit(1)
+        ).first()
+
+    def _note_shown(self, connection: Connection, rater_id: str, time: str) -> bool:
+        """Note that the rater's next trial comes up now; False if there is none. Part of the caller's transaction."""
+        row = self._first_open(connection, rater_id)
+        if row is not None and row.shown_at is None:
+            connection.execute(db.assignment.update().where(db.assignment.c.id == row.id).values(shown_at=time))
+        return row is not None
+
     @contextmanager
     def _write(self) -> Iterator[Connection]:
         """One transaction that holds the write lock from its first statement (SQLite: BEGIN IMMEDIATE).
 
         A transaction that reads first and writes later would fail at once with "database is locked" whenever another
-        one wrote in between.
+        one wrote in between. Threads of this process take turns first: SQLite's own waiting is polling, and unfair.
         """
         with (
             self._translated(),
+            self._turn,
             self._engine.connect().execution_options(write=True) as connection,
             connection.begin(),
         ):
@@ -308,3 +312,7 @@ class Store:
             yield
         except (SQLAlchemyError, sqlite3.Error) as error:
             raise db.StoreError(f"{self.place}: {db.reason(error)}") from error
+
+
+def _count(*conditions: sa.ColumnElement[bool]) -> sa.Select:
+    return sa.select(sa.func.count()).select_from(db.assignment).where(*conditions)

@@ -1,0 +1,68 @@
+"""Small studies for the tests of the study."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from study_app.bundle import Bundle
+from study_app.params import StudyParams
+from study_app.prepare import prepare
+from study_app.store import Store
+from tests.study_app.small import METHODS, PROMPTS, Server, direction_clip, noise, write_method
+
+
+@pytest.fixture(scope="session")
+def four_methods(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Manifests of the paper's four methods on eight prompts, tiny noise videos."""
+    root = tmp_path_factory.mktemp("videos")
+    return [
+        write_method(root / method, method, PROMPTS, lambda index, number=number: noise(100 * number + index))
+        for number, method in enumerate(METHODS)
+    ]
+
+
+@pytest.fixture(scope="session")
+def big_bundle(four_methods: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """4 methods x 8 prompts in half mode, as in the nano profile. Read only."""
+    return prepare(four_methods, tmp_path_factory.mktemp("big") / "study", StudyParams())
+
+
+@pytest.fixture(scope="session")
+def seam_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Two methods, `periodicworld` without and `cutworld` with a step at longitude 180, on two prompts. Read only."""
+    root = tmp_path_factory.mktemp("seam")
+    prompts = {"one": "a sphere of colours", "two": "the same sphere, again"}
+    manifests = [
+        write_method(root / name, name, prompts, lambda _, cut=name == "cutworld": direction_clip(cut=cut))
+        for name in ("periodicworld", "cutworld")
+    ]
+    return prepare(manifests, root / "study", StudyParams(mode="full"))
+
+
+@pytest.fixture
+def store(big_bundle: Bundle, tmp_path: Path) -> Iterator[Store]:
+    """An empty database for the big bundle."""
+    opened = Store(big_bundle, str(tmp_path / "votes.sqlite"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def server(seam_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The app with the seam bundle, for one test module."""
+    folder = tmp_path_factory.mktemp("server")
+    running = Server(seam_bundle.folder, folder / "votes.sqlite", folder / "server.log")
+    running.start()
+    yield running
+    running.kill()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of Debian's chromium (a test tool's own build has no H.264)."""
+    found = shutil.which("chromium")
+    if found is None:
+        pytest.skip("chromium is not installed")
+    return found
