@@ -70,6 +70,8 @@ class Encode(Section):
     batch: Positive
     #: Pad along longitude in the VAE, so that no seam is baked into the training latents.
     circular: bool = True
+    #: Encode a mirrored copy of each clip too, for training.*.random_flip; doubles the time and the cache.
+    mirror: bool = False
 
 
 class Training(Section):
@@ -78,6 +80,8 @@ class Training(Section):
     steps: Positive
     batch: Positive
     learning_rate: Annotated[float, Field(gt=0)]
+    #: constant as in the paper, or cosine: decays to zero at the last step, better for short trainings.
+    schedule: Literal["constant", "cosine"] = "constant"
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     #: Gradient norm above which gradients are scaled down.
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
@@ -85,8 +89,10 @@ class Training(Section):
     caption_dropout: Fraction = 0.1
     #: Roll each clip by a random yaw, in whole latent columns.
     random_roll: bool = True
-    #: Mirror half of the clips (the flow's horizontal sign follows).
-    random_flip: bool = True
+    #: Mirror half of the clips (the flow's horizontal sign follows); needs encode.mirror.
+    random_flip: bool = False
+    #: Train with the circular padding of 360ET, as methods with `circular_padding` sample.
+    circular_padding: bool = False
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     #: Steps between checkpoints from which a killed run resumes.
     checkpoint_every: Positive = 25
@@ -101,6 +107,8 @@ class LoraTraining(Training):
     alpha: Annotated[float, Field(gt=0)] | None = None
     #: Put before every caption in training, and before every prompt in generation.
     trigger: str = ""
+    #: Adapt the convolutions besides the spatial attention.
+    convolutions: bool = False
 
 
 class AdapterTraining(Training):
@@ -115,6 +123,10 @@ class AdapterTraining(Training):
     pseudo_3d: bool = True
     #: Sine and cosine of the latitude as further condition channels: beyond the paper.
     latitude_channels: bool = False
+    #: Start from zero features behind zero-initialised convolutions: for trainings of a few hundred steps.
+    zero_output: bool = False
+    #: Source frames from one training frame to the next; the paper's is 4.
+    stride: Positive = 1
     #: Train on the captions of the whole ERP instead of the fused ones: the ablation without 360TF.
     whole_erp_captions: bool = False
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from core.model.adapter import Adapter360, inject_features
 from core.model.base import Base
 from core.model.enhance import circular_padding, diffusion_loss
-from core.params import AdapterTraining
+from core.params_schema import AdapterTraining
 from core.train.cache import Cache
 from core.train.diffusion import draw_batch
 
@@ -58,6 +58,7 @@ def adapter_loss(
             captions,
             settings.batch,
             frames,
+            settings.stride,
             seed,
             step,
             scheduler.config.num_train_timesteps,

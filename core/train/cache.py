@@ -47,26 +47,27 @@ class Cache:
             raise PanobenchError(f"{self.folder}: the caption {text!r} is not encoded; run `panobench data encode` again")
         return self._text[self._text_rows[text]]
 
-    def latents(self, clip: int, start: int, frames: int, mirrored: bool = False) -> tuple[Tensor, Tensor]:
+    def latents(self, clip: int, start: int, frames: int, stride: int = 1, mirrored: bool = False) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the VAE's latents of a window, not yet scaled: two (F,4,h,w) float."""
         suffix = "_mirrored" if mirrored else ""
         return (
-            self._read(clip, "mean" + suffix, start, frames).float(),
-            self._read(clip, "std" + suffix, start, frames).float(),
+            self._read(clip, "mean" + suffix, start, frames, stride).float(),
+            self._read(clip, "std" + suffix, start, frames, stride).float(),
         )
 
-    def condition(self, clip: int, start: int, frames: int, mirrored: bool = False) -> Tensor:
+    def condition(self, clip: int, start: int, frames: int, stride: int = 1, mirrored: bool = False) -> Tensor:
         """Motion condition of a window, (F,3,H,W) float in [-1,1], as the adapter reads it."""
         from core.data.encode import condition_from_map, mirror_map
 
-        maps = self._read(clip, "flow", start, frames)
+        maps = self._read(clip, "flow", start, frames, stride)
         return condition_from_map(mirror_map(maps) if mirrored else maps)
 
-    def _read(self, clip: int, name: str, start: int, frames: int) -> Tensor:
+    def _read(self, clip: int, name: str, start: int, frames: int, stride: int) -> Tensor:
         row = self.clips[clip]
-        if not 0 <= start <= row["frames"] - frames:
+        end = start + (frames - 1) * stride + 1
+        if not 0 <= start < end <= row["frames"]:
             raise PanobenchError(
-                f"{self.folder}: clip {row['videoid']} has {row['frames']} frames; {frames} from frame {start} on were asked for"
+                f"{self.folder}: clip {row['videoid']} has {row['frames']} frames; {start} to {end - 1} were asked for"
             )
         shard = row["shard"]
         if shard not in self._shards:
@@ -76,7 +77,7 @@ class Cache:
             self._shards[shard] = safe_open(str(path), framework="pt")
         key = f"{row['videoid']}.{name}"
         try:
-            return self._shards[shard].get_slice(key)[start : start + frames]
+            return self._shards[shard].get_slice(key)[start:end][::stride]
         except Exception as error:
             raise PanobenchError(f"{self.folder / shard}: cannot read '{key}' ({error}); encode again") from error
 

@@ -32,6 +32,7 @@ def draw_batch(
     captions: Sequence[str],  # per clip of the cache
     batch: int,
     frames: int,
+    stride: int,  # source frames from one to the next
     seed: int,
     step: int,
     timesteps: int,  # of the noise schedule
@@ -50,23 +51,24 @@ def draw_batch(
         raise PanobenchError(f"{cache.folder}: random_flip needs mirrored latents; set encode.mirror and encode again")
     rows, conditions, texts = [], [], []
     for clip in draw_clips(len(cache), batch, seed, step):
-        spare = cache.clips[clip]["frames"] - frames
+        span = (frames - 1) * stride + 1
+        spare = cache.clips[clip]["frames"] - span
         if spare < 0:
             raise PanobenchError(
                 f"{cache.folder}: clip {cache.clips[clip]['videoid']} has {cache.clips[clip]['frames']} frames, "
-                f"training needs {frames}"
+                f"training needs {span}"
             )
         start = int(uniform() * (spare + 1))
         mirrored = uniform() < 0.5 and random_flip
         turn = uniform()  # drawn in any case, so that the switch changes nothing else
         drop_motion, drop_caption = uniform(), uniform()
-        mean, std = cache.latents(clip, start, frames, mirrored)
+        mean, std = cache.latents(clip, start, frames, stride, mirrored)
         latents = mean + std * torch.randn(mean.shape, generator=generator)
         columns = int(turn * latents.shape[-1]) if random_roll else 0
         rows.append(roll_columns(latents, columns))
         texts.append("" if drop_caption < caption_dropout else captions[clip])
         if motion_dropout is not None:
-            condition = cache.condition(clip, start, frames, mirrored)
+            condition = cache.condition(clip, start, frames, stride, mirrored)
             condition = roll_columns(condition, columns * condition.shape[-1] // latents.shape[-1])
             conditions.append(torch.zeros_like(condition) if drop_motion < motion_dropout else condition)
     latents = normalise_latents(vae, torch.stack(rows)).transpose(1, 2)

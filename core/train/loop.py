@@ -28,6 +28,7 @@ class LoopSettings:
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     checkpoint_every: int = 25
+    precision: str = "fp32"  # or "bf16", "fp16": mixed precision; weights and optimiser stay fp32
 
 
 @dataclass
@@ -63,7 +64,10 @@ def fit(
     optimizer = torch.optim.AdamW(
         parameters.values(), settings.learning_rate, betas=(0.9, 0.999), eps=1e-8, weight_decay=settings.weight_decay
     )
-    history = _restore(checkpoint, identity, parameters, optimizer)
+    device = next(iter(parameters.values())).device
+    half = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[settings.precision]
+    scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
+    history = _restore(checkpoint, identity, parameters, optimizer, scaler)
     before = history[-1].seconds if history else 0.0
     start = time.perf_counter()
     with tqdm(total=settings.steps, initial=len(history), desc=description, unit="step") as bar:
@@ -71,20 +75,23 @@ def fit(
             rate = learning_rate(settings, step)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            loss = loss_of_step(step)
+            with torch.autocast(device.type, half or torch.bfloat16, enabled=half is not None):
+                loss = loss_of_step(step)
             if not torch.isfinite(loss):
                 raise PanobenchError(f"{description}: the loss is {loss.item()} at step {step + 1}; lower learning_rate")
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            scaler.scale(loss).backward()
+            scaler.unscale_(optimizer)
             norm = nn.utils.clip_grad_norm_(parameters.values(), settings.clip_norm)
-            optimizer.step()
+            scaler.step(optimizer)
+            scaler.update()
             seconds = before + time.perf_counter() - start
             history.append(Row(step + 1, loss.item(), rate, norm.item(), seconds))
             recent = history[-20:]
             bar.set_postfix(loss=f"{sum(row.loss for row in recent) / len(recent):.4f}")
             bar.update()
             if (step + 1) % settings.checkpoint_every == 0 and step + 1 < settings.steps:
-                _save(checkpoint, identity, parameters, optimizer, history)
+                _save(checkpoint, identity, parameters, optimizer, scaler, history)
     return history
 
 
@@ -98,12 +105,18 @@ def learning_rate(settings: LoopSettings, step: int) -> float:
 
 
 def _save(
-    path: Path, identity: str, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, history: list[Row]
+    path: Path,
+    identity: str,
+    parameters: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    history: list[Row],
 ) -> None:
     state = {
         "identity": identity,
         "parameters": {name: p.detach() for name, p in parameters.items()},
         "optimizer": optimizer.state_dict(),
+        "scaler": scaler.state_dict(),
         "history": [asdict(row) for row in history],
     }
     with atomic_path(path) as temporary:
@@ -111,7 +124,11 @@ def _save(
 
 
 def _restore(
-    path: Path, identity: str, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
+    path: Path,
+    identity: str,
+    parameters: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
 ) -> list[Row]:
     """History of the checkpoint after loading its weights and optimiser, or [] if there is none of this identity."""
     if not path.is_file():
@@ -127,6 +144,7 @@ def _restore(
         for name, parameter in parameters.items():
             parameter.copy_(state["parameters"][name])
     optimizer.load_state_dict(state["optimizer"])
+    scaler.load_state_dict(state["scaler"])
     return [Row(**row) for row in state["history"]]
 
 

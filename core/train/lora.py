@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from core.model.base import Base, encode_text
 from core.model.enhance import circular_padding, diffusion_loss
-from core.params import LoraTraining
+from core.params_schema import LoraTraining
 from core.train.cache import Cache
 from core.train.diffusion import draw_batch
 
@@ -60,6 +60,7 @@ def lora_loss(
             base.vae,
             captions,
             settings.batch,
+            1,
             1,
             seed,
             step,
