@@ -61,19 +61,18 @@ def raw(path: Path, query: str) -> list[tuple]:
         connection.close()
 
 
-def test_31_raters_at_once_none_lost_none_doubled(store: Store, tmp_path: Path):
+def test_31_raters_at_once_none_lost_none_doubled(store: Store, tmp_path: Path, votes: Path):
     with ThreadPoolExecutor(RATERS) as pool:
         tokens = list(pool.map(lambda _: begin(store), range(RATERS)))
         new = list(pool.map(lambda token: rate_everything(store, token), tokens))
     assert new == [24] * RATERS
 
-    path = tmp_path / "votes.sqlite"
-    rows = raw(path, "select assignment_id, criterion, choice from answer")
+    rows = raw(votes, "select assignment_id, criterion, choice from answer")
     assert len(rows) == len({row[:2] for row in rows}) == RATERS * 24 * 5
     assert all(choice == clicked(assignment, criterion) for assignment, criterion, choice in rows)
-    assert sorted(row[0] for row in raw(path, "select number from rater")) == list(range(RATERS))
-    assert raw(path, "select count(*) from rater where completion_code is null") == [(0,)]
-    assert raw(path, "pragma integrity_check") == [("ok",)]
+    assert sorted(row[0] for row in raw(votes, "select number from rater")) == list(range(RATERS))
+    assert raw(votes, "select count(*) from rater where completion_code is null") == [(0,)]
+    assert raw(votes, "pragma integrity_check") == [("ok",)]
 
     key = load_key(store.bundle.folder / "key.json", store.bundle.study.study_id)
     count, codebook = export(store, key, tmp_path / "votes.csv")
@@ -94,7 +93,7 @@ def test_31_raters_at_once_none_lost_none_doubled(store: Store, tmp_path: Path):
         assert (
             row["preferred"] == {"left": row["method_left"], "right": row["method_right"], "tie": "tie"}[row["choice"]]
         )
-        assert key.stimuli[_stimulus(path, row["assignment"], "left")].method == row["method_left"]
+        assert key.stimuli[_stimulus(votes, row["assignment"], "left")].method == row["method_left"]
     book = json.loads(codebook.read_text())
     assert list(book["columns"]) == list(table[0]) == list(COLUMNS)
     assert book["methods"] == sorted(METHODS)
@@ -111,33 +110,33 @@ def _stimulus(path: Path, assignment: str, side: str) -> str:
     return _stimuli[assignment, side]
 
 
-def test_a_rater_resumes_on_the_same_trial_with_the_same_sides(store: Store, big_bundle: Bundle, tmp_path: Path):
+def test_a_rater_resumes_on_the_same_trial_with_the_same_sides(store: Store, big_bundle: Bundle, votes: Path):
     token = begin(store)
     first = store.current(token)
     store.submit(token, first.id, answers(store, first.id))
     second = store.current(token)
     store.consent(token)  # a resent click changes nothing
     store.close()
-    reopened = Store(big_bundle, str(tmp_path / "votes.sqlite"))
+    reopened = Store(big_bundle, str(votes))
     assert reopened.current(token) == second
     assert second.position == 1
     assert reopened.following(second) != reopened.following(first)
     reopened.close()
 
 
-def test_the_token_is_random_and_only_its_hash_is_stored(store: Store, tmp_path: Path):
+def test_the_token_is_random_and_only_its_hash_is_stored(store: Store, votes: Path):
     tokens = store.invite(200)
     assert len(set(tokens)) == 200
     assert min(map(len, tokens)) >= 22  # 128 bits in base 64
     store.close()
-    content = (tmp_path / "votes.sqlite").read_bytes() + b"".join(p.read_bytes() for p in tmp_path.glob("*-wal"))
+    content = votes.read_bytes() + b"".join(p.read_bytes() for p in votes.parent.glob("*-wal"))
     assert not any(token.encode() in content for token in tokens)
     assert store.rater(tokens[0]) is not None
     assert store.rater(tokens[0][:-1]) is None
     assert store.rater("' or 1=1 --") is None
 
 
-def test_what_does_not_fit_is_refused_and_stores_nothing(store: Store, tmp_path: Path):
+def test_what_does_not_fit_is_refused_and_stores_nothing(store: Store, votes: Path):
     mine, theirs = begin(store), begin(store)
     trial, other = store.current(mine), store.current(theirs)
     good = answers(store, trial.id)
@@ -151,18 +150,18 @@ def test_what_does_not_fit_is_refused_and_stores_nothing(store: Store, tmp_path:
     ]:
         with pytest.raises(Refused, match=message):
             store.submit(token, assignment, choices)
-    assert raw(tmp_path / "votes.sqlite", "select count(*) from answer") == [(0,)]
+    assert raw(votes, "select count(*) from answer") == [(0,)]
 
 
-def test_an_answer_that_is_already_there_does_not_break_the_rest(store: Store, tmp_path: Path):
+def test_an_answer_that_is_already_there_does_not_break_the_rest(store: Store, votes: Path):
     token = begin(store)
     trial = store.current(token)
-    connection = sqlite3.connect(tmp_path / "votes.sqlite")
+    connection = sqlite3.connect(votes)
     connection.execute("insert into answer values (?, 'motion', 'left', 'hash', 'then')", [trial.id])
     connection.commit()
     connection.close()
     store.submit(token, trial.id, dict.fromkeys(store.bundle.criteria, "right"))
-    found = dict(raw(tmp_path / "votes.sqlite", "select criterion, choice from answer"))
+    found = dict(raw(votes, "select criterion, choice from answer"))
     assert found == dict.fromkeys(store.bundle.criteria, "right") | {"motion": "left"}
 
 
@@ -189,7 +188,7 @@ def test_a_locked_database_is_one_clear_line_and_saves_nothing(big_bundle: Bundl
     assert store.submit(token, trial.id, answers(store, trial.id))
 
 
-def test_a_full_disk_is_one_clear_line_and_loses_nothing(store: Store, tmp_path: Path):
+def test_a_full_disk_is_one_clear_line_and_loses_nothing(store: Store, votes: Path):
     token = begin(store)
     trial = store.current(token)
     store.submit(token, trial.id, answers(store, trial.id))
@@ -204,7 +203,7 @@ def test_a_full_disk_is_one_clear_line_and_loses_nothing(store: Store, tmp_path:
         store.invite(2000)
     full = False
     assert len(store.progress()) == 1
-    assert raw(tmp_path / "votes.sqlite", "select count(*) from answer") == [(5,)]
+    assert raw(votes, "select count(*) from answer") == [(5,)]
     assert rate_everything(store, token) == 23
 
 
