@@ -14,11 +14,13 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from core.data.partial import partial_folder
 from core.errors import PanobenchError
 from core.files import atomic_path
 from core.nano.captions import caption, shown_everywhere, shown_in
 from core.nano.render import render_clip
 from core.nano.scene import Scene, Split, face, sample_scene
+from core.params_schema import Params
 from core.sphere import erp_directions, view_directions
 from core.video import write_video
 
@@ -36,6 +38,20 @@ class ClipSpec:
     width: int
     frames: int
     fps: float
+
+
+def prepare_stage(params: Params) -> None:
+    """Write `dataset/train` and `dataset/reference`; a killed run goes on with the clip it stopped at."""
+    video, dataset = params.video, params.dataset
+    spec = ClipSpec(video.height, video.width, dataset.frames, video.fps)
+    splits: dict[Split, int] = {"train": dataset.train_clips, "reference": dataset.reference_clips}
+    inputs = {"seed": params.seed, "video": video.model_dump(), "dataset": dataset.model_dump()}
+    with partial_folder(params.outputs / "partial/prepare", params.outputs / "dataset", inputs) as folder:
+        for split, count in splits.items():
+            if dataset.source == "nano":
+                film_nano(folder / split, split, count, spec, params.seed)
+            else:
+                take_folder(Path(dataset.source), folder / split, split)
 
 
 def film_nano(folder: Path, split: Split, count: int, spec: ClipSpec, seed: int) -> None:

@@ -63,7 +63,7 @@ def shown_everywhere(scene: Scene) -> Shown:
 
 
 def shown_in(scene: Scene, directions: np.ndarray, t: float) -> Shown:
-    """What the rays (h, w, 3) in the camera's frame see at frame `t`; a thing needs 0.8 % of the picture to be named."""
+    """What rays (h, w, 3) in the camera's frame see at frame `t`; a thing needs 0.8 % of the picture to be named."""
     hits = trace(scene, directions, t)
     share = [float((hits.kind == THING + i).mean()) for i in range(len(scene.things))]
     things = tuple(i for i in np.argsort(share)[::-1].tolist() if share[i] > 0.008)

@@ -68,7 +68,7 @@ SKY, CLOUD, GROUND, THING = 0, 1, 2, 3
 
 @dataclass(frozen=True)
 class Hits:
-    """What the rays met: `kind` (h, w) int; `point` (h, w, 3), the world point, or the direction for the sky at infinity."""
+    """What rays met: `kind` (h, w) int and `point` (h, w, 3), a world point, or a direction for the sky at infinity."""
 
     kind: np.ndarray
     point: np.ndarray
@@ -154,7 +154,7 @@ def trace(scene: Scene, directions: np.ndarray, t: float) -> Hits:
 
 
 def carry(scene: Scene, hits: Hits, t: float, dt: float = 1.0) -> np.ndarray:
-    """Where the points met at frame `t` are seen `dt` frames later: unit directions in the camera's frame, (h, w, 3)."""
+    """Where the points of frame `t` are seen `dt` frames later: unit directions in the camera's frame, (h, w, 3)."""
     moved = hits.point.copy()
     moved[hits.kind == CLOUD] += dt * np.array([scene.wind[0], 0.0, scene.wind[1]])
     for number, thing in enumerate(scene.things):

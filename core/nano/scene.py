@@ -1,9 +1,9 @@
 """The scenes of the nano world as plain parameters: what is there, where it stands, how it moves.
 
 A scene is data. `core.nano.render` turns it into pictures and exact optical flow for any set of rays, and
-`core.nano.captions` into words. World frame: x right, y up, z forward, the ground is the plane y = 0, lengths in metres,
-time in frames. Train, reference and test scenes come from disjoint random streams: a scene of one split can never be
-drawn in another.
+`core.nano.captions` into words. World frame: x right, y up, z forward, the ground is the plane y = 0, lengths in
+metres, time in frames. Train, reference and test scenes come from disjoint random streams: a scene of one split can
+never be drawn in another.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def bpe_tokenizer(path: Path) -> SimpleTokenizer:
 
 
 def build_tokenizer(bpe: Path, folder: Path) -> CLIPTokenizer:
-    """transformers' tokenizer with the same tokens as `bpe_tokenizer`, saved to `folder`."""
+    """The tokenizer of transformers with the same tokens as `bpe_tokenizer`, saved to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     tokens = dict(bpe_tokenizer(bpe).encoder)
     rename = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
@@ -85,18 +85,14 @@ def build_tokenizer(bpe: Path, folder: Path) -> CLIPTokenizer:
     merges = gzip.decompress(bpe.read_bytes()).decode("utf-8").split("\n")[1:]
     (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
     (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8")
-    tokenizer = CLIPTokenizer(
-        str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=CONTEXT_LENGTH
-    )
+    tokenizer = CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=CONTEXT_LENGTH)
     tokenizer.save_pretrained(folder)
     return tokenizer
 
 
 def build_judge(bpe: Path) -> open_clip.CLIP:
     """An open_clip CLIP of nano size with random weights."""
-    config = JUDGE_CONFIG | {
-        "text_cfg": JUDGE_CONFIG["text_cfg"] | {"vocab_size": bpe_tokenizer(bpe).vocab_size}
-    }
+    config = JUDGE_CONFIG | {"text_cfg": JUDGE_CONFIG["text_cfg"] | {"vocab_size": bpe_tokenizer(bpe).vocab_size}}
     return open_clip.CLIP(**config)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -33,14 +34,12 @@ def train_vae(
 ) -> dict[str, float]:
     """L1 on pixels and on pictures averaged over 2, 4 and 8 pixels, and a little KL.
 
-    Crops of 32 x 64 pixels give four times the updates per minute; from the fraction `whole_from` of the steps on, whole
-    pictures settle the statistics of the group norms.
+    Crops of 32 x 64 pixels give four times the updates per minute; from the fraction `whole_from` of the steps on,
+    whole pictures settle the statistics of the group norms.
     """
     h, w = stills.images.shape[2:4]
-    done = 0
 
     def loss(generator: torch.Generator) -> Tensor:
-        nonlocal done
         picked = torch.randint(len(stills), (plan.batch,), generator=generator).tolist()
         x = torch.stack([to_unit(stills.images[i, 0]) for i in picked])
         if int(generator.initial_seed() % 1_000_003) < whole_from * plan.steps and h > 32:
@@ -49,7 +48,6 @@ def train_vae(
             x = x[..., top : top + 32, left : left + 64]
         else:
             x = x[: max(1, plan.batch // 2)]
-        done += 1
         posterior = vae.encode(x).latent_dist
         y = vae.decode(posterior.sample()).sample
         error = (y - x).abs().mean() + 0.5 * (y - x).pow(2).mean()
@@ -66,9 +64,8 @@ def normalise_latents(vae: AutoencoderKL, stills: Pictures, count: int = 512) ->
 
     Afterwards latents have mean 0 and standard deviation 1 in every channel, and `scaling_factor` 1 is right.
     """
-    latents = torch.cat(
-        [vae.encode(to_unit(stills.images[i : i + 16, 0])).latent_dist.mean for i in range(0, min(count, len(stills)), 16)]
-    )
+    starts = range(0, min(count, len(stills)), 16)
+    latents = torch.cat([vae.encode(to_unit(stills.images[i : i + 16, 0])).latent_dist.mean for i in starts])
     mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
     quant, post = vae.quant_conv, vae.post_quant_conv
     scale = torch.cat([std, torch.ones_like(std)])
@@ -167,7 +164,9 @@ def embed_texts(encoder: CLIPTextModel, tokenizer: CLIPTokenizer, texts: list[st
     return torch.cat(parts)
 
 
-def _denoising_loss(predict, latents: Tensor, generator: torch.Generator, alphas: Tensor) -> Tensor:  # noqa: ANN001
+def _denoising_loss(
+    predict: Callable[[Tensor, Tensor], Tensor], latents: Tensor, generator: torch.Generator, alphas: Tensor
+) -> Tensor:
     """Epsilon prediction with min-SNR weights (gamma 5; Hang et al. 2023, eq. 10); `latents` (N, ...)."""
     t = torch.randint(len(alphas), (len(latents),), generator=generator)
     noise = torch.randn(latents.shape, generator=generator)
@@ -194,9 +193,7 @@ def train_unet(
         picked = torch.randint(len(latents), (plan.batch,), generator=generator)
         keep = torch.rand(plan.batch, 1, 1, generator=generator) >= CAPTION_DROPOUT
         text = torch.where(keep, texts[picked].float(), empty.float())
-        return _denoising_loss(
-            lambda noisy, t: unet(noisy, t, text).sample, latents[picked].float(), generator, alphas
-        )
+        return _denoising_loss(lambda noisy, t: unet(noisy, t, text).sample, latents[picked].float(), generator, alphas)
 
     return fit("unet", unet, loss, plan, folder, seed)
 

@@ -75,9 +75,7 @@ class Pretraining:
 
     def _pictures(self, kind: Any, split: Any, count: str, size: tuple[int, int], **kwargs: Any) -> Pictures:
         s = self.settings
-        return pictures(
-            self.work / "data", kind, split, s.data[count], size, s.seed, workers=self.workers, **kwargs
-        )
+        return pictures(self.work / "data", kind, split, s.data[count], size, s.seed, workers=self.workers, **kwargs)
 
     @property
     def stills(self) -> Pictures:

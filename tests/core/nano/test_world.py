@@ -23,7 +23,9 @@ def moving_scenes(count: int) -> list[Scene]:
 
 def test_scenes_are_reproducible_and_splits_differ() -> None:
     assert sample_scene(1, "train", 3) == sample_scene(1, "train", 3)
-    seeds = {split: {sample_scene(1, split, i).texture_seed for i in range(200)} for split in ("train", "reference", "test")}
+    seeds = {
+        split: {sample_scene(1, split, i).texture_seed for i in range(200)} for split in ("train", "reference", "test")
+    }
     assert not seeds["train"] & seeds["reference"]
     assert not seeds["train"] & seeds["test"]
     assert not seeds["reference"] & seeds["test"]
@@ -61,7 +63,7 @@ def test_flow_lands_on_the_same_surface_point(scene: Scene) -> None:
 
 
 def test_flow_matches_finite_differences_of_the_picture() -> None:
-    """Brightness constancy: the next frame warped back by the flow explains what changed; by its opposite it does not."""
+    """Brightness constancy: the next frame warped back by the flow explains the change, by its opposite it does not."""
     h, w = 256, 512
     columns, rows = np.meshgrid(np.arange(w) + 0.5, np.arange(h) + 0.5)
     directions = erp_directions(h, w).numpy()

@@ -1,0 +1,136 @@
+"""The training of the nano base: resuming, the judge's folder, and the whole of it at smoke size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner
+from diffusers import StableDiffusionPipeline
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from core.errors import PanobenchError
+from core.nano import stack
+from core.nano.cli import nano
+from core.nano.pretrain.loop import Plan, fit
+from core.nano.pretrain.networks import normalise_latents
+from core.nano.pretrain.run import Settings
+from core.nano.pretrain.world import pictures
+
+SMOKE = """
+seed: 1
+size: [64, 128]
+frames: 4
+erp_share: 0.1
+data: {stills: 12, panoramas: 4, views: 12, held_out_views: 8, clips: 3}
+vae: {steps: 2, batch: 2, learning_rate: 1.0e-3, ema: 0.5}
+judge: {steps: 2, batch: 4, learning_rate: 1.0e-3, ema: 0.5}
+unet: {steps: 2, batch: 2, learning_rate: 1.0e-3, ema: 0.5}
+motion: {steps: 2, batch: 1, learning_rate: 1.0e-3, ema: 0.5}
+"""
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Assets made by `panobench nano pretrain` at smoke size."""
+    folder = tmp_path_factory.mktemp("pretrain")
+    (folder / "smoke.yaml").write_text(SMOKE)
+    options = {"settings": folder / "smoke.yaml", "work": folder / "work", "assets": folder / "assets", "workers": 1}
+    arguments = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    result = CliRunner().invoke(nano, ["pretrain", *arguments], catch_exceptions=False)
+    assert result.exit_code == 0
+    return folder / "assets"
+
+
+def test_everything_is_shipped_and_loads(smoke: Path) -> None:
+    """The base is a folder that diffusers' own pipeline opens and runs."""
+    pipeline = StableDiffusionPipeline.from_pretrained(smoke / "base", safety_checker=None, local_files_only=True)
+    pipeline.set_progress_bar_config(disable=True)
+    image = pipeline("a red ball", height=64, width=128, num_inference_steps=2, output_type="np").images
+    assert image.shape == (1, 64, 128, 3)
+    assert set(pd.read_csv(smoke / "curves/unet.csv").columns) == {"step", "loss", "learning_rate"}
+
+
+def test_text_encoder_is_the_judges_text_tower(smoke: Path) -> None:
+    """Same hidden state at the end-of-text token, through each library's own tokenizer and forward pass."""
+    judge = stack.build_judge(smoke / "judge/bpe_simple_vocab.txt.gz")
+    encoder = stack.text_encoder_of(judge)
+    tokenizer = CLIPTokenizer.from_pretrained(smoke / "base/tokenizer")
+    for text in ("a white hot air balloon over a snowy plain, at dawn", "an panoramic view, 3d render!", ""):
+        tokens = stack.bpe_tokenizer(smoke / "judge/bpe_simple_vocab.txt.gz")([text])
+        theirs = tokenizer(text, return_tensors="pt").input_ids
+        length = theirs.shape[1]
+        assert torch.equal(tokens[:, :length], theirs)
+        with torch.no_grad():
+            pooled = encoder(theirs).last_hidden_state[:, -1] @ judge.text_projection
+            assert torch.allclose(pooled, judge.encode_text(tokens), atol=1e-5)
+    assert isinstance(encoder, CLIPTextModel)
+
+
+def test_colors_survive_an_untrained_vae() -> None:
+    """The initialisation keeps flat colours; GroupNorm would make all of them alike."""
+    torch.manual_seed(0)
+    vae = stack.build_vae()
+    colors = torch.tensor([[0.8, -0.6, -0.6], [-0.5, 0.4, 0.9], [0.0, 0.0, 0.0], [0.9, 0.9, 0.9]])
+    flat = colors[:, :, None, None].expand(-1, -1, 32, 64)
+    with torch.no_grad():
+        back = vae.decode(vae.encode(flat).latent_dist.mean).sample[..., 8:-8, 8:-8].mean((2, 3))
+    assert (back - colors).abs().max() < 0.3
+
+
+def test_normalised_latents_decode_to_the_same_picture(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    stills = pictures(tmp_path, "stills", "train", 8, (64, 128), seed=1, workers=1)
+    vae = stack.build_vae()
+    x = torch.from_numpy(stills.images[:, 0].astype(np.float32)).movedim(-1, 1) / 127.5 - 1
+    with torch.no_grad():
+        before = vae.decode(vae.encode(x).latent_dist.mean).sample
+        normalise_latents(vae, stills)
+        latents = vae.encode(x).latent_dist.mean
+        after = vae.decode(latents).sample
+    assert torch.allclose(before, after, atol=1e-4)
+    assert torch.allclose(latents.mean((0, 2, 3)), torch.zeros(4), atol=1e-3)
+    assert torch.allclose(latents.std((0, 2, 3)), torch.ones(4), atol=1e-3)
+
+
+def test_pictures_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
+    one = pictures(tmp_path / "a", "views", "train", 20, (16, 16), seed=1, workers=1)
+    two = pictures(tmp_path / "b", "views", "train", 20, (16, 16), seed=1, workers=2)
+    assert np.array_equal(one.images, two.images)
+    assert one.captions == two.captions
+
+
+def test_a_resumed_fit_equals_an_uninterrupted_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.nano.pretrain.loop.CHECKPOINT_SECONDS", 0.0)
+    plan = Plan(steps=12, batch=4, learning_rate=0.1, ema=0.9, warmup=2)
+
+    def run(folder: Path, die_at: int | None) -> torch.Tensor:
+        torch.manual_seed(0)
+        module = torch.nn.Linear(3, 1)
+        calls = 0
+
+        def loss(generator: torch.Generator) -> torch.Tensor:
+            nonlocal calls
+            calls += 1
+            if calls == die_at:
+                raise KeyboardInterrupt
+            x = torch.randn(4, 3, generator=generator)
+            return (module(x) - x.sum(1, keepdim=True)).pow(2).mean()
+
+        fit("linear", module, loss, plan, folder, seed=3)
+        return module.weight.detach()
+
+    whole = run(tmp_path / "whole", None)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", 7)
+    assert torch.equal(run(tmp_path / "killed", None), whole)
+    assert (tmp_path / "whole/linear.csv").read_text() == (tmp_path / "killed/linear.csv").read_text()
+
+
+def test_bad_settings_are_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text(SMOKE.replace("ema", "emma", 1))
+    with pytest.raises(PanobenchError, match=r"bad\.yaml.*emma"):
+        Settings.read(tmp_path / "bad.yaml")
