@@ -1,0 +1,44 @@
+"""What tests need from the machine, and the tiny stack. A test that cannot run here says why in pytest's summary."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+# One thread each: tests are tiny, and their numbers must not depend on the machine's cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+def _lacking(item: pytest.Item) -> str | None:
+    if item.get_closest_marker("browser") and not chromium_path():
+        return "chromium is not installed"
+    if item.get_closest_marker("postgres") and not os.environ.get("PANOBENCH_TEST_POSTGRES"):
+        return "no PostgreSQL server (PANOBENCH_TEST_POSTGRES is not set)"
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            return "no CUDA device"
+    return None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    reason = _lacking(item)
+    if reason:
+        pytest.skip(reason)
+
+
+def chromium_path() -> str | None:
+    """Debian's or another system's chromium; a test tool's own build has no H.264."""
+    return shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Folders of a tiny random base and its motion adapter, of the real classes in the real layout."""
+    from tests.tiny import write_tiny_base
+
+    return write_tiny_base(tmp_path_factory.mktemp("tiny"))
