@@ -252,5 +252,7 @@ def settings_of(
         "judge": {"name": judge.name, "sha256": judge.sha256} if judge else None,
         "reference_videos": len(reference),
         "bootstrap": {"resamples": resamples, "level": LEVEL, "seed": seed, "interval": "expanded percentile"},
-        "metrics": {m.name: {"version": m.version, "parameters": m.model_dump()} for m in scorer.metrics},
+        "metrics": {
+            m.name: {"version": m.version, "summary": m.summary, "parameters": m.model_dump()} for m in scorer.metrics
+        },
     }
