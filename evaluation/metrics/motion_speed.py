@@ -14,8 +14,8 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from core.flow import flow_to_directions
 
+from core.flow import flow_to_directions
 from core.sphere import angle_between, erp_directions
 from evaluation.features import VideoFeatures
 from evaluation.metrics.base import Criterion, Direction, Metric, Need
@@ -35,25 +35,32 @@ def moved_directions(flow: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return before, flow_to_directions(flow.double())
 
 
-def global_rotations(before: torch.Tensor, after: torch.Tensor, weights: np.ndarray) -> torch.Tensor:
-    """The rotation of each frame pair that explains the moved directions best.
+def global_rotations(
+    before: torch.Tensor,  # (H, W, 3) float64 unit vectors
+    after: torch.Tensor,  # (T, H, W, 3) float64 unit vectors
+    weights: np.ndarray,  # (H,) row weights
+    iterations: int = 10,
+    least_deg: float = 0.05,
+) -> torch.Tensor:
+    """The rotation of each frame pair that explains most of the moved directions, (T, 3, 3) float64, determinant 1.
 
-    argmin_R sum w |after - R before|^2, solved by singular value decomposition (Wahba 1965; Kabsch 1976).
+    argmin_R sum w |after - R before|, by iteratively reweighted least squares (each step is Wahba's problem, solved by
+    singular value decomposition; Kabsch 1976). Absolute, not squared distances: an object that moves on a still
+    background, or flow that fails at a pole, must not turn the camera.
 
-    Args:
-        before: (H, W, 3) float64 unit vectors.
-        after: (T, H, W, 3) float64 unit vectors.
-        weights: (H,) row weights.
-
-    Returns:
-        (T, 3, 3) float64, determinant 1.
+    Misses below ``least_deg`` degrees weigh alike, which is about the precision of estimated flow.
     """
-    weighted = before * torch.tensor(weights)[:, None, None]
-    covariance = torch.einsum("thwi,hwj->tij", after, weighted)
-    u, _, v = torch.linalg.svd(covariance)
-    mirror = torch.ones(len(after), 3, dtype=torch.float64)
-    mirror[:, 2] = torch.linalg.det(u @ v)
-    return u @ torch.diag_embed(mirror) @ v
+    area = torch.tensor(weights)[:, None].expand(after.shape[:-1])
+    trust = torch.ones_like(area)
+    for _ in range(iterations):
+        covariance = torch.einsum("thw,thwi,hwj->tij", area * trust, after, before)
+        u, _, v = torch.linalg.svd(covariance)
+        mirror = torch.ones(len(after), 3, dtype=torch.float64)
+        mirror[:, 2] = torch.linalg.det(u @ v)
+        rotations = u @ torch.diag_embed(mirror) @ v
+        miss = angle_between(after, torch.einsum("tij,hwj->thwi", rotations, before))
+        trust = 1 / miss.clamp_min(math.radians(least_deg))
+    return rotations
 
 
 def rotation_angles(rotations: torch.Tensor) -> torch.Tensor:
@@ -108,9 +115,9 @@ class MotionSpeed(_Motion):
 
 
 class RotationSpeed(_Motion):
-    """Rate of the camera rotation that explains the flow best, degrees per second, neither is better.
+    """Rate of the camera rotation that explains most of the flow, degrees per second, neither is better.
 
-    Source: Wahba's problem on spherical flow, this project.
+    Source: Wahba's problem on spherical flow with absolute distances, this project.
     """
 
     name: ClassVar[str] = "rotation_speed"
