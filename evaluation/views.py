@@ -9,6 +9,7 @@ weights sum to 1, replace the latitude weight of ERP pixels, and are never combi
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -60,6 +61,7 @@ class ViewSet:
         angles = torch.tensor(VIEW_SETS[self.name], dtype=torch.float64).deg2rad()
         return lonlat_to_directions(angles[:, 0], angles[:, 1]).float()
 
+    @cache  # noqa: B019 - a frozen value; a run has one
     def weights(self) -> torch.Tensor:
         """(V,) float64: share of the sphere nearest to each view's centre; sums to 1."""
         height = 256  # fine enough for three digits, and the four-fold symmetry is exact

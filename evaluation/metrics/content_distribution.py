@@ -1,5 +1,6 @@
 """Is it laid out like a panorama: does each latitude look as that latitude looks in real panoramas?"""
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
@@ -26,7 +27,7 @@ def band_statistics(frames: np.ndarray, bands: int) -> np.ndarray:
 
     Args:
         frames: (F, H, W, 3) uint8.
-        bands: number of bands; divides H.
+        bands: number of bands, at most H.
     """
     x = frames.astype(np.float64) / 255
     grey = x @ np.array([0.299, 0.587, 0.114])  # (F, H, W), Rec. 601
@@ -35,14 +36,14 @@ def band_statistics(frames: np.ndarray, bands: int) -> np.ndarray:
     down = np.abs(np.diff(grey, axis=1))
     down = np.concatenate([down, down[:, -1:]], axis=1)
 
-    def per_band(values: np.ndarray) -> np.ndarray:  # (F, H, ...) -> (bands, F * H / bands * ...)
-        split = np.moveaxis(values, 0, 1)
-        return split.reshape(bands, -1)
+    def per_band(values: np.ndarray, summary: Callable[..., np.ndarray] = np.mean) -> np.ndarray:
+        """(F, H, ...) -> (bands,); heights that the bands do not divide give some bands a row more."""
+        return np.array([summary(rows) for rows in np.array_split(values, bands, axis=1)])
 
-    colour = [per_band(x[..., channel]).mean(axis=1) for channel in range(3)]
-    along = per_band(grey.std(axis=2)).mean(axis=1)
-    log_right, log_down = (np.log(per_band(step).mean(axis=1) + 1 / 255) for step in (right, down))
-    return np.stack([*colour, per_band(grey).std(axis=1), along, log_right, log_down, log_right - log_down], axis=1)
+    colour = [per_band(x[..., channel]) for channel in range(3)]
+    along = per_band(grey.std(axis=2))
+    log_right, log_down = (np.log(per_band(step) + 1 / 255) for step in (right, down))
+    return np.stack([*colour, per_band(grey, np.std), along, log_right, log_down, log_right - log_down], axis=1)
 
 
 def shrunk_covariance(samples: np.ndarray) -> np.ndarray:
@@ -100,10 +101,8 @@ class ContentDistribution(Metric):
     def describe(self, video: VideoFeatures) -> np.ndarray:
         """See band_statistics."""
         height = video.frames.shape[1]
-        if height % self.bands:
-            raise PanobenchError(
-                f"scoring.metrics.content_distribution.bands: {self.bands} does not divide the videos' {height} rows"
-            )
+        if height < self.bands:
+            raise PanobenchError(f"scoring.metrics.content_distribution.bands: {self.bands} for {height} rows")
         return band_statistics(video.frames, self.bands)
 
     def measure(self, video: VideoFeatures, reference: np.ndarray | None = None) -> float:

@@ -162,10 +162,12 @@ def test_content_does_not_depend_on_yaw():
     )
 
 
-def test_bands_that_do_not_divide_the_height_name_the_key():
-    features = VideoFeatures(still(frames=2), FPS, WEIGHTS)
-    with pytest.raises(PanobenchError, match=r"content_distribution\.bands: 7"):
-        ContentDistribution(bands=7).describe(features)
+def test_any_height_has_bands_but_not_more_than_rows():
+    odd = still(frames=1, height=33)
+    np.testing.assert_allclose(band_statistics(odd, 8)[0, :3], odd[0, :5].mean(axis=(0, 1)) / 255)
+    features = VideoFeatures(still(frames=2, height=8), FPS, row_weights(8))
+    with pytest.raises(PanobenchError, match=r"content_distribution\.bands: 9 for 8 rows"):
+        ContentDistribution(bands=9).describe(features)
 
 
 # --- features --------------------------------------------------------------------------------------------------------
