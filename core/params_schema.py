@@ -161,7 +161,8 @@ class Generation(Section):
     #: DDIM steps.
     steps: Positive
     guidance_scale: Annotated[float, Field(ge=1)]
-    negative_prompt: str = ""
+    #: null: that of the prompt file.
+    negative_prompt: str | None = None
     #: Videos per prompt and method.
     samples: Positive = 1
     #: Videos denoised at a time; changes the time, never the videos.

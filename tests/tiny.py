@@ -5,10 +5,14 @@ Sizes for a 32 x 64 video: VAE f=4, latents 8 x 16, four U-Net levels down to 1 
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, MotionAdapter, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+if TYPE_CHECKING:
+    from core.params import Params
 
 CHANNELS = (16, 16, 32, 32)
 TEXT_WIDTH, TEXT_LENGTH = 16, 32
@@ -63,6 +67,9 @@ def write_tiny_base(root: Path) -> tuple[Path, Path]:
                 num_hidden_layers=1,
                 num_attention_heads=2,
                 max_position_embeddings=TEXT_LENGTH,
+                bos_token_id=len(tokenizer) - 2,
+                eos_token_id=len(tokenizer) - 1,
+                pad_token_id=len(tokenizer) - 1,
             )
         ).save_pretrained(base / "text_encoder")
         DDIMScheduler(
@@ -95,3 +102,73 @@ def tiny_adapter(**options) -> "torch.nn.Module":
     with torch.random.fork_rng():
         torch.manual_seed(1)
         return Adapter360(unshuffle=4, channels=CHANNELS, **options).eval().requires_grad_(False)
+
+
+def tiny_params(base: tuple[Path, Path], **sections) -> "Params":
+    """Parameters of a tiny profile; `sections` are merged over the defaults, one level deep."""
+    from core.params import parse_params
+
+    content: dict = {
+        "profile": "tiny",
+        "seed": 1,
+        "video": {"height": HEIGHT, "width": WIDTH, "frames": FRAMES, "fps": 8.0},
+        "base": {"model": str(base[0]), "motion_adapter": str(base[1])},
+        "dataset": {"source": "nano", "train_clips": 3, "reference_clips": 1, "frames": FRAMES + 2},
+        "caption": {"fusion": "rules"},
+        "flow": {"backend": "dis", "range_px": 8.0},
+        "encode": {"batch": 4},
+        "run": {"models": ["lora", "adapter"], "methods": ["a", "b", "d"]},
+        "training": {
+            "lora": {"kind": "lora", "steps": 4, "batch": 2, "learning_rate": 1e-3, "rank": 2, "trigger": "erp of"},
+            "adapter": {"kind": "adapter", "steps": 4, "batch": 2, "learning_rate": 1e-3, "checkpoint_every": 2},
+        },
+        "methods": {
+            "a": {"label": "A"},
+            "b": {"label": "B", "lora": "lora"},
+            "d": {"label": "D", "adapter": "adapter", "rotation": True, "circular_padding": True},
+        },
+        "generation": {"prompts": "prompts.yaml", "steps": 2, "guidance_scale": 7.5, "batch": 2},
+        "scoring": {"judge": "judge", "metrics": {}},
+    }
+    for name, values in sections.items():
+        content[name] = content[name] | values if isinstance(values, dict) else values
+    return parse_params(content)
+
+
+def write_tiny_clips(folder: Path, clips: int = 3, frames: int = FRAMES + 2) -> None:
+    """`clips.csv` and `videos/` as `panobench data prepare` writes them: smooth noise that drifts to the right."""
+    import numpy as np
+
+    from core.data.clips import YAWS, Clip, write_clips
+    from core.video import write_video
+
+    rows = []
+    for number in range(clips):
+        coarse = np.random.default_rng(number).integers(0, 255, (4, 8, 3), dtype=np.uint8)
+        picture = coarse.repeat(HEIGHT // 4, 0).repeat(WIDTH // 8, 1)
+        video = np.stack([np.roll(picture, 2 * t, 1) for t in range(frames)])
+        write_video(folder / "videos" / f"clip{number}.mp4", video, 8)
+        views = dict.fromkeys(YAWS, "a green meadow, at noon") | {"yaw_90": "a red ball on a green meadow, at noon"}
+        rows.append(Clip(f"clip{number}", "a meadow", {**views, "whole": "a meadow", "source": "tiny"}))
+    write_clips(folder / "clips.csv", rows, [*YAWS, "whole", "source"])
+
+
+def encode_tiny(params: "Params") -> Path:
+    """Run the real caption, flow and encode stages over tiny clips, in the current directory; returns the cache."""
+    from core.data.caption import caption_stage
+    from core.data.encode import encode_stage
+    from core.data.flowstage import flow_stage
+
+    out = params.outputs
+    write_tiny_clips(out / "dataset/train", params.dataset.train_clips, params.dataset.frames)
+    caption_stage(out / "dataset/train/clips.csv", out / "captions/clips.csv")
+    flow_stage(out / "dataset/train/clips.csv", out / "flows", out / "partial/flow", params.flow)
+    encode_stage(
+        params,
+        out / "dataset/train/videos",
+        out / "captions/clips.csv",
+        out / "flows",
+        out / "cache",
+        out / "partial/encode",
+    )
+    return out / "cache"

@@ -24,13 +24,11 @@ _TIMES = {
     "night": ("night", "midnight"),
 }
 _PLACE_NOUNS = frozenset(
-    "desert dune sand meadow field grass snow plain water lake sea ocean river beach forest city street town valley "
-    "park room church hall island coast pool canyon volcano".split()
+    ["desert", "dune", "sand", "meadow", "field", "grass", "snow", "plain", "water", "lake", "sea", "ocean", "river", "beach", "forest", "city", "street", "town", "valley", "park", "room", "church", "hall", "island", "coast", "pool", "canyon", "volcano"]
 )
-_EMPTY = frozenset("a an the of in on at with and to over under above by into from its is are some very".split())
+_EMPTY = frozenset(["a", "an", "the", "of", "in", "on", "at", "with", "and", "to", "over", "under", "above", "by", "into", "from", "its", "is", "are", "some", "very"])
 _MODIFIERS = frozenset(
-    "large big small calm hot red orange yellow green blue purple white black dashed sandy grassy snowy covered clear "
-    "cloudy bright".split()
+    ["large", "big", "small", "calm", "hot", "red", "orange", "yellow", "green", "blue", "purple", "white", "black", "dashed", "sandy", "grassy", "snowy", "covered", "clear", "cloudy", "bright"]
 )
 # Words that announce a picture instead of saying what it shows.
 _BOILERPLATE = re.compile(

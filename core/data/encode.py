@@ -32,24 +32,6 @@ from core.video import read_video
 _CLIPS_PER_SHARD = 32
 
 
-def condition_from_map(maps: Tensor) -> Tensor:
-    """Flow maps (..., 3, H, W) uint8 to the adapter's condition, float in [-1, 1].
-
-    Red and green are u and v, 128 is exactly 0 and 1 and 255 are -1 and 1; blue is the magnitude, 0 is -1. A static
-    pixel is (0, 0, -1): another input than "no motion condition", which is the constant 0.
-    """
-    x = maps.float()
-    signed = ((x[..., :2, :, :] - 128) / 127).clamp(-1, 1)
-    return torch.cat([signed, x[..., 2:, :, :] / 127.5 - 1], -3)
-
-
-def mirror_map(maps: Tensor) -> Tensor:
-    """The flow maps of the mirrored clip: columns reversed, and the sign of u with them."""
-    maps = maps.flip(-1)
-    maps[..., 0, :, :] = (256 - maps[..., 0, :, :].int()).clamp(1, 255).to(torch.uint8)
-    return maps
-
-
 @torch.no_grad()
 def encode_video(
     vae: AutoencoderKL,
@@ -65,7 +47,7 @@ def encode_video(
             posterior = vae.encode(chunk.to(vae.device, vae.dtype) / 127.5 - 1).latent_dist
             means.append(posterior.mean.half().cpu())
             deviations.append(posterior.std.half().cpu())
-    return torch.cat(means), torch.cat(deviations)
+    return torch.cat(means).contiguous(), torch.cat(deviations).contiguous()
 
 
 def encode_stage(

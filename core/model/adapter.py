@@ -146,8 +146,8 @@ def inject_features(unet: nn.Module, features: Sequence[Tensor] | None) -> Itera
             f"adapter: {len(features)} features for {len(unet.down_blocks)} down blocks"  # type: ignore[arg-type]
         )
 
-    def make_hook(feature: Tensor):  # noqa: ANN202 - the type of a torch hook is longer than the hook
-        def hook(_module: nn.Module, _inputs: object, output: tuple[Tensor, tuple[Tensor, ...]]):  # noqa: ANN202
+    def make_hook(feature: Tensor):
+        def hook(_module: nn.Module, _inputs: object, output: tuple[Tensor, tuple[Tensor, ...]]):
             hidden, skips = output
             repeats, rest = divmod(hidden.shape[0], feature.shape[0])
             if rest or hidden.shape[1:] != feature.shape[1:]:

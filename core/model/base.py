@@ -155,6 +155,11 @@ def encode_text(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, texts: li
     return text_encoder(tokens.input_ids.to(text_encoder.device))[0]
 
 
+def with_trigger(trigger: str, caption: str) -> str:
+    """The trigger phrase and the caption; an empty caption stays empty, it is the unconditional one."""
+    return f"{trigger} {caption}" if trigger and caption else caption
+
+
 def normalise_latents(vae: AutoencoderKL, latents: Tensor) -> Tensor:
     """From what the VAE encodes to what the U-Net sees: (z - shift) * scale."""
     return (latents - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor

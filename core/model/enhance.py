@@ -72,7 +72,7 @@ def wrap_columns(x: Tensor, left: int, right: int) -> Tensor:
     return torch.cat([part for part in parts if part.shape[-1]], -1)
 
 
-def _circular_conv_forward(conv: nn.Conv2d | nn.Conv3d):  # noqa: ANN202 - a bound torch method's type
+def _circular_conv_forward(conv: nn.Conv2d | nn.Conv3d):
     """A `_conv_forward` for this convolution that wraps along the last axis and zero-pads along the others."""
     columns = _longitude_padding(conv)
     padding = (*conv.padding[:-1], 0)
@@ -85,7 +85,7 @@ def _circular_conv_forward(conv: nn.Conv2d | nn.Conv3d):  # noqa: ANN202 - a bou
     return forward
 
 
-def _circular_downsample_forward(down: Downsample2D):  # noqa: ANN202
+def _circular_downsample_forward(down: Downsample2D):
     """A `forward` for a downsampler that pads by hand: one row of zeros below, one wrapped column at the right."""
 
     def forward(x: Tensor, *_args: object, **_kwargs: object) -> Tensor:

@@ -141,6 +141,7 @@ class Pipeline360(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         guidance_scale: float = 7.5,  # 1 or less: no guidance
         negative_prompt: str | Sequence[str] = "",
         condition: Tensor | None = None,  # (B or 1, F, 3, H, W) float in [-1,1]; None with an adapter: no motion
+        adapter_scale: float = 1.0,  # of the features
         rotation: bool = False,
         circular_padding: bool = False,
         preset: str | Preset = "paper",
@@ -191,7 +192,7 @@ class Pipeline360(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         # 5. Prepare the condition: constant 0 is "no motion"
         if self.adapter is not None and condition is None:
             condition = torch.zeros(1, frames, 3, height, width)
-        features = _Features(self, condition, batch, device, dtype)
+        features = _Features(self, condition, adapter_scale, batch, device, dtype)
 
         # 6. Denoise
         first_circular = preset.first_circular_step(len(timesteps)) if circular_padding else len(timesteps)
@@ -259,11 +260,17 @@ class _Features:
     """The adapter's features of one condition, kept per rotation: four angles serve 25 steps."""
 
     def __init__(
-        self, pipeline: Pipeline360, condition: Tensor | None, batch: int, device: Any, dtype: torch.dtype
+        self,
+        pipeline: Pipeline360,
+        condition: Tensor | None,
+        scale: float,
+        batch: int,
+        device: Any,
+        dtype: torch.dtype,
     ) -> None:
         self.adapter, self.factor = pipeline.adapter, pipeline.vae_scale_factor
         self.condition = None if condition is None else condition.to(device, dtype)
-        self.batch = batch
+        self.scale, self.batch = scale, batch
         self.kept: dict[tuple[int, bool], list[Tensor]] = {}
 
     def at(self, columns: int, padded: bool) -> list[Tensor] | None:
@@ -275,7 +282,7 @@ class _Features:
             return None
         pixels = columns * self.factor % self.condition.shape[-1]
         if (pixels, padded) not in self.kept:
-            features = self.adapter(roll_columns(self.condition, pixels))
+            features = [self.scale * feature for feature in self.adapter(roll_columns(self.condition, pixels))]
             if self.condition.shape[0] != self.batch:
                 features = [feature.repeat(self.batch, 1, 1, 1) for feature in features]
             self.kept[pixels, padded] = features

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from core.errors import PanobenchError
 from core.files import read_json
+from core.flow import flow_condition
 
 SCHEMA = 1
 
@@ -44,7 +45,7 @@ class Cache:
     def text(self, text: str) -> Tensor:
         """Embedding of a caption, or of "" for the dropped one: (tokens, C) float."""
         if text not in self._text_rows:
-            raise PanobenchError(f"{self.folder}: the caption {text!r} is not encoded; run `panobench data encode` again")
+            raise PanobenchError(f"{self.folder}: the caption {text!r} is not encoded; encode again")
         return self._text[self._text_rows[text]]
 
     def latents(self, clip: int, start: int, frames: int, stride: int = 1, mirrored: bool = False) -> tuple[Tensor, Tensor]:
@@ -57,10 +58,8 @@ class Cache:
 
     def condition(self, clip: int, start: int, frames: int, stride: int = 1, mirrored: bool = False) -> Tensor:
         """Motion condition of a window, (F,3,H,W) float in [-1,1], as the adapter reads it."""
-        from core.data.encode import condition_from_map, mirror_map
-
         maps = self._read(clip, "flow", start, frames, stride)
-        return condition_from_map(mirror_map(maps) if mirrored else maps)
+        return flow_condition(mirror_map(maps) if mirrored else maps)
 
     def _read(self, clip: int, name: str, start: int, frames: int, stride: int) -> Tensor:
         row = self.clips[clip]
@@ -73,13 +72,20 @@ class Cache:
         if shard not in self._shards:
             path = self.folder / shard
             if not path.is_file():
-                raise PanobenchError(f"{path}: missing from the encoded training set; run `panobench data encode` again")
+                raise PanobenchError(f"{path}: missing from the encoded training set; encode again")
             self._shards[shard] = safe_open(str(path), framework="pt")
         key = f"{row['videoid']}.{name}"
         try:
             return self._shards[shard].get_slice(key)[start:end][::stride]
         except Exception as error:
             raise PanobenchError(f"{self.folder / shard}: cannot read '{key}' ({error}); encode again") from error
+
+
+def mirror_map(maps: Tensor) -> Tensor:
+    """Flow maps (..., 3, H, W) uint8 of the mirrored clip: columns reversed, and with them the sign of u."""
+    maps = maps.flip(-1)
+    maps[..., 0, :, :] = (256 - maps[..., 0, :, :].int()).clamp(1, 255).to(torch.uint8)
+    return maps
 
 
 def seeded(*parts: int | str) -> torch.Generator:

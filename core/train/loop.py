@@ -78,7 +78,7 @@ def fit(
             with torch.autocast(device.type, half or torch.bfloat16, enabled=half is not None):
                 loss = loss_of_step(step)
             if not torch.isfinite(loss):
-                raise PanobenchError(f"{description}: the loss is {loss.item()} at step {step + 1}; lower learning_rate")
+                raise PanobenchError(f"{description}: loss is {loss.item()} at step {step + 1}; lower learning_rate")
             optimizer.zero_grad(set_to_none=True)
             scaler.scale(loss).backward()
             scaler.unscale_(optimizer)

@@ -13,7 +13,7 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
 
-from core.model.base import Base, encode_text
+from core.model.base import Base, encode_text, with_trigger
 from core.model.enhance import circular_padding, diffusion_loss
 from core.params_schema import LoraTraining
 from core.train.cache import Cache
@@ -21,11 +21,6 @@ from core.train.diffusion import draw_batch
 
 _ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
 _CONVOLUTIONS = ["conv1", "conv2", "conv_shortcut", "conv"]
-
-
-def with_trigger(trigger: str, caption: str) -> str:
-    """The trigger phrase and the caption; an empty caption stays empty, it is the unconditional one."""
-    return f"{trigger} {caption}" if trigger and caption else caption
 
 
 def add_lora_layers(base: Base, settings: LoraTraining, seed: int) -> nn.Module:

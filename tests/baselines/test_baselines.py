@@ -1,0 +1,213 @@
+"""Recipes, prompt sets and generation on the tiny stack."""
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner
+
+from baselines.cli import generate as generate_command
+from baselines.generate import generate
+from baselines.prompts import read_prompts, sample_seed
+from baselines.recipes import read_recipe, write_recipes
+from core.errors import PanobenchError
+from core.files import sha256
+from core.video import read_video, write_video
+from evaluation.manifest import read_manifest
+from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_adapter, tiny_params
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def workplace(tiny_base, tmp_path, monkeypatch) -> Path:
+    """A folder with a trained LoRA and adapter (random ones) and three prompts."""
+    from diffusers import StableDiffusionPipeline
+
+    monkeypatch.chdir(tmp_path)
+    models = Path("outputs/tiny/models")
+    tiny_adapter().save_pretrained(models / "adapter")
+    name = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+    generator = torch.Generator().manual_seed(0)
+    layers = {
+        f"{name}.lora_A.weight": torch.randn(2, 32, generator=generator),
+        f"{name}.lora_B.weight": torch.randn(32, 2, generator=generator),
+    }
+    StableDiffusionPipeline.save_lora_weights(models / "lora", unet_lora_layers=layers)
+    prompts = [{"id": name, "text": f"a {name}"} for name in ("road", "sea", "tower")]
+    Path("prompts.yaml").write_text(yaml.safe_dump({"prompts": prompts}))
+    return tmp_path
+
+
+@pytest.fixture
+def params(workplace, tiny_base):
+    params = tiny_params(tiny_base)
+    write_recipes(params)
+    return params
+
+
+def recipes(params) -> dict[str, str]:
+    return {path.stem: path.read_text() for path in write_recipes(params)}
+
+
+def test_only_recipes_of_the_methods_concerned_change(params, tiny_base):
+    before = recipes(params)
+    assert set(before) == {"a", "b", "d"}
+
+    def changed(**sections) -> set[str]:
+        after = recipes(tiny_params(tiny_base, **sections))
+        return {name for name in before if before[name] != after[name]}
+
+    methods = {name: method.model_dump() for name, method in params.methods.items()}
+    assert changed(methods={"b": methods["b"] | {"lora_scale": 0.5}}) == {"b"}
+    assert changed(methods={"d": methods["d"] | {"rotation": False}}) == {"d"}
+    assert changed(methods={"d": methods["d"] | {"label": "another"}}) == set()
+    assert changed(seed=5, generation={"steps": 9}) == set()
+    history = Path("outputs/tiny/models/lora/history.csv")
+    history.write_text("step,loss\n")
+    (history.parent / "training.json").write_text('{"seconds": 3}')
+    assert changed() == set()
+    weights = next(Path("outputs/tiny/models/lora").glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes() + b" ")
+    assert changed() == {"b"}
+
+
+def test_recipes_name_what_is_missing(params, tiny_base):
+    shutil.rmtree("outputs/tiny/models/lora")
+    with pytest.raises(PanobenchError, match=r"models/lora: these weights are missing; run `panobench train lora`"):
+        write_recipes(params)
+    with pytest.raises(PanobenchError, match="methods does not define 'dd'; did you mean 'd'"):
+        read_recipe(params, "dd")
+    with pytest.raises(PanobenchError, match="add 'b' to run.methods and run `panobench recipes`"):
+        shutil.rmtree("outputs/tiny/recipes")
+        read_recipe(tiny_params(tiny_base, run={"methods": ["a"]}), "b")
+
+
+def test_every_method_generates_its_own_videos_from_the_same_seeds(params):
+    made = {}
+    for method in ("a", "b", "d"):
+        folder = generate(params, method)
+        rows = read_manifest(folder / "manifest.jsonl")
+        assert [row.id for row in rows] == ["road-0", "sea-0", "tower-0"]
+        for row in rows:
+            video = read_video(folder / row.path)
+            assert video.frames.shape == (FRAMES, HEIGHT, WIDTH, 3)
+            assert (row.frames, row.height, row.width, row.fps) == (FRAMES, HEIGHT, WIDTH, video.fps)
+            assert row.sha256 == sha256(folder / row.path)
+            assert row.prompt == f"a {row.prompt_id}"  # without the trigger
+        assert sorted(p.name for p in folder.iterdir()) == ["manifest.jsonl", "road-0.mp4", "sea-0.mp4", "tower-0.mp4"]
+        made[method] = rows
+    assert not Path("outputs/tiny/partial/generate/a").exists()
+    for rows in zip(*made.values(), strict=True):
+        assert len({row.seed for row in rows}) == 1
+        assert len({row.sha256 for row in rows}) == 3
+
+
+def test_killed_generation_keeps_finished_videos_and_ends_with_the_same_bits(params, monkeypatch):
+    import baselines.generate as module
+
+    expected = {row.id: row.sha256 for row in read_manifest(generate(params, "d") / "manifest.jsonl")}
+    shutil.rmtree("outputs/tiny/videos")
+    pid = os.fork()
+    if not pid:  # killed with SIGKILL before the first video of the second batch is in place
+        write = module.write_video
+
+        def die(path, *rest):
+            if path.stem == "tower-0":
+                path.with_name(".tower-0.1.tmp.mp4").write_bytes(b"half")
+                os.kill(os.getpid(), signal.SIGKILL)
+            write(path, *rest)
+
+        try:
+            module.write_video = die
+            generate(params, "d")
+        finally:
+            os._exit(1)
+    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+    assert not Path("outputs/tiny/videos/d").exists()
+    kept = Path("outputs/tiny/partial/generate/d/road-0.mp4")
+    stamp = kept.stat().st_mtime_ns
+    made = []
+    monkeypatch.setattr(module, "write_video", lambda path, *rest: (made.append(path.stem), write_video(path, *rest)))
+    folder = generate(params, "d")
+    assert made == ["tower-0"]
+    assert {row.id: row.sha256 for row in read_manifest(folder / "manifest.jsonl")} == expected
+    assert (folder / "road-0.mp4").stat().st_mtime_ns == stamp
+    assert sorted(p.suffix for p in folder.iterdir()) == [".jsonl", ".mp4", ".mp4", ".mp4"]
+
+
+def test_finished_videos_are_not_made_again_and_changed_settings_make_new_ones(params, tiny_base, monkeypatch):
+    import baselines.generate as module
+
+    folder = generate(params, "a")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_run", None)  # would fail if called
+        assert generate(params, "a") == folder
+    before = (folder / "road-0.mp4").read_bytes()
+    (folder / "road-0.mp4").write_bytes(b"damaged")
+    generate(params, "a")
+    assert (folder / "road-0.mp4").read_bytes() == before
+    rows = read_manifest(generate(tiny_params(tiny_base, generation={"steps": 3}), "a") / "manifest.jsonl")
+    assert rows[0].provenance["generator"]["steps"] == 3
+    assert (folder / "road-0.mp4").read_bytes() != before
+
+
+def test_motion_is_a_flow_video(params, tiny_base):
+    import numpy as np
+
+    maps = np.full((FRAMES, HEIGHT, WIDTH, 3), 200, np.uint8)
+    write_video("flow.mp4", maps, 8, lossless_rgb=True)
+    plain = (generate(params, "d") / "sea-0.mp4").read_bytes()
+    moved = tiny_params(tiny_base, generation={"motion": "flow.mp4"})
+    assert (generate(moved, "d") / "sea-0.mp4").read_bytes() != plain
+    write_video("flow.mp4", maps[:2], 8, lossless_rgb=True)
+    with pytest.raises(PanobenchError, match="at least 4 frames"):
+        generate(moved, "d")
+
+
+def test_seeds_depend_on_prompt_and_index_only():
+    seeds = [sample_seed(360, prompt, i) for prompt in ("a", "b") for i in range(2)]
+    assert len(set(seeds)) == 4
+    assert seeds[0] == sample_seed(360, "a", 0)
+    assert all(0 <= seed < 2**48 for seed in seeds)
+
+
+@pytest.mark.parametrize("name", ["nano", "paper"])
+def test_shipped_prompt_sets_read(name):
+    prompts = read_prompts(ROOT / f"baselines/prompts/{name}.yaml")
+    assert len(prompts.prompts) == {"nano": 8, "paper": 9}[name]
+    assert prompts.negative_prompt.startswith("blur, haze, deformed iris") == (name == "paper")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("prompts: []", "expected a list"),
+        ("prompts: [{id: a}]", "prompt 1 must have 'id' and 'text'"),
+        ("prompts: [{id: A b, text: x}]", "lower-case"),
+        ("prompts: [{id: a, text: ' '}]", "'a' has an empty text"),
+        ("prompts: [{id: a, text: x}, {id: a, text: y}]", "'a' is there twice"),
+        ("prompts: [{id: a, text: x}]\nnegative: y", "'negative'"),
+        ("prompts: [", "not a readable YAML"),
+    ],
+)
+def test_bad_prompt_files_name_the_entry(tmp_path, content, message):
+    (tmp_path / "p.yaml").write_text(content)
+    with pytest.raises(PanobenchError, match=message):
+        read_prompts(tmp_path / "p.yaml")
+
+
+def test_manifest_is_json_lines_with_provenance(params):
+    line = (generate(params, "b") / "manifest.jsonl").read_text().splitlines()[0]
+    provenance = json.loads(line)["provenance"]
+    assert {"hash", "recipe_sha256", "git_commit", "generator"} <= set(provenance)
+    assert provenance["generator"]["guidance_scale"] == 7.5
+
+
+def test_command_line_answers_help():
+    assert "METHOD" in CliRunner().invoke(generate_command, ["--help"]).output
