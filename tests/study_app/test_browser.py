@@ -1,0 +1,250 @@
+"""The study in Debian's chromium: real WebGL pixels, real clicks, a killed server, and nothing that names a method."""
+
+import io
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from study_app.bundle import Bundle, load_key
+from study_app.store import Store
+from tests.study_app.small import FADE, Server
+
+pytestmark = pytest.mark.browser
+playwright = pytest.importorskip("playwright.sync_api")
+
+FLAGS = (
+    "--headless --no-sandbox --disable-quic --no-first-run --disable-background-networking --disable-component-update "
+    "--disable-sync --disable-dev-shm-usage --use-gl=angle --use-angle=swiftshader --enable-unsafe-swiftshader"
+)
+ARTIFACTS = Path(__file__).resolve().parents[2] / "test-artifacts" / "study"
+NAMES = ("periodicworld", "cutworld")
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator["playwright.Browser"]:
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=chromium, args=FLAGS.split())
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def visit(browser) -> Iterator[Callable]:
+    """``visit(url, width, height)`` gives a page of a browser of its own; ``page.seen`` collects what it was sent."""
+    contexts = []
+
+    def _visit(url: str, width: int = 1100, height: int = 760):
+        context = browser.new_context(viewport={"width": width, "height": height}, has_touch=width < 600)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        page.seen = []
+        page.on("request", lambda request: page.seen.append(request.url.encode()))
+        page.on("websocket", lambda socket: socket.on("framereceived", lambda data: page.seen.append(as_bytes(data))))
+        page.on("response", lambda response: page.seen.append(repr(response.headers).encode()))
+        page.goto(url)
+        return page
+
+    yield _visit
+    for context in contexts:
+        context.close()
+
+
+def as_bytes(data: str | bytes) -> bytes:
+    return data.encode() if isinstance(data, str) else data
+
+
+def ready(page) -> None:
+    """Wait until both videos are decoded and drawn."""
+    page.locator('.player[data-status="ready"]').wait_for()
+    page.locator(".player[data-frame]").wait_for()
+
+
+def state(page) -> dict[str, str]:
+    return page.locator(".player").evaluate("box => ({...box.dataset})")
+
+
+def pictures(page, name: str) -> dict[str, np.ndarray]:
+    """What a rater sees on each side, float (H, W, 3) in [0, 255]; one screenshot, kept as ``name``, of both."""
+    screen = np.asarray(Image.open(io.BytesIO(shoot(page, name))).convert("RGB"), dtype=float)
+    found = {}
+    for side in ("left", "right"):
+        box = page.locator(f"[data-side={side}] canvas").bounding_box()
+        x, y, width, height = (round(box[name]) for name in ("x", "y", "width", "height"))
+        assert x >= 0
+        assert 0 <= y < y + height <= len(screen)
+        found[side] = screen[y : y + height, x : x + width]
+    return found
+
+
+def middle(image: np.ndarray) -> np.ndarray:
+    """Mean colour of the middle of a picture, as the direction that it stands for (not normalised)."""
+    height, width = image.shape[:2]
+    return image[height // 2 - 3 : height // 2 + 3, width // 2 - 3 : width // 2 + 3].mean((0, 1)) - 128
+
+
+def looking(yaw: float, pitch: float) -> np.ndarray:
+    yaw, pitch = np.radians(yaw), np.radians(pitch)
+    return np.array([np.cos(pitch) * np.sin(yaw), np.sin(pitch), np.cos(pitch) * np.cos(yaw)])
+
+
+def off(image: np.ndarray, yaw: float, pitch: float) -> float:
+    """Degrees between what the middle of the picture shows and where the player says it looks."""
+    shown = middle(image)
+    return float(np.degrees(np.arccos(np.clip(shown @ looking(yaw, pitch) / np.linalg.norm(shown), -1, 1))))
+
+
+def step(image: np.ndarray) -> float:
+    """Difference between the two sides of the middle column, in grey levels of blue.
+
+    Blue is symmetric about longitude 180, so it is zero unless there is a step. 12 pixels are more than half a pixel
+    of the video, over which linear filtering spreads a step.
+    """
+    height, width = image.shape[:2]
+    rows = image[int(height * 0.47) : int(height * 0.53), :, 2].mean(0)
+    return abs(float(rows[width // 2 + 12 : width // 2 + 18].mean() - rows[width // 2 - 18 : width // 2 - 12].mean()))
+
+
+def begin(page) -> None:
+    """From the landing page, or a fresh link, to the first trial."""
+    page.get_by_text("I have read this").click()
+    page.get_by_role("button", name="Continue").click()
+    page.get_by_role("button", name="Show the first pair").click()
+    ready(page)
+
+
+def choose(page, label: str) -> None:
+    for group in page.get_by_role("radiogroup").all():
+        group.get_by_text(label, exact=True).click()
+
+
+def shoot(page, name: str) -> bytes:
+    ARTIFACTS.mkdir(parents=True, exist_ok=True)
+    return page.screenshot(path=ARTIFACTS / f"{name}.png")
+
+
+def stored(server: Server) -> list[tuple]:
+    connection = sqlite3.connect(server.database)
+    try:
+        query = "select position, criterion, choice from answer join assignment on id = assignment_id order by 1, 2"
+        return connection.execute(query).fetchall()
+    finally:
+        connection.close()
+
+
+def test_a_rater_with_a_mouse(server: Server, seam_bundle: Bundle, visit):
+    page = visit(server.url)
+    page.get_by_role("button", name="Start").click()
+    begin(page)
+    token = page.url.split("rater=")[1]
+    store = Store(seam_bundle, str(server.database))
+    trial = store.current(token)
+    key = load_key(seam_bundle.folder / "key.json", seam_bundle.study.study_id)
+    cut = "left" if key.stimuli[trial.left].method == "cutworld" else "right"
+    smooth = "right" if cut == "left" else "left"
+
+    # Both sides show the front of the sphere, not black. Frame steps are exact: the colour's strength tells the frame.
+    page.get_by_role("button", name="Pause").click()
+    while state(page)["frame"] != "0":
+        page.locator("[data-do=back]").click()
+        page.wait_for_timeout(30)
+    first = pictures(page, "desktop-front")
+    page.locator("[data-do=forward]").click()
+    page.locator("[data-do=forward]").click()
+    page.locator('.player[data-frame="2"]').wait_for()
+    third = pictures(page, "desktop-third-frame")
+    for side in ("left", "right"):
+        assert first[side].mean() > 40
+        assert off(first[side], 0, 0) < 6
+        faded = np.linalg.norm(middle(third[side])) / np.linalg.norm(middle(first[side]))
+        assert faded == pytest.approx(1 - 2 * FADE, abs=0.035)
+
+    # A drag on one side turns both, and the point under the mouse follows it: to the left, so the view turns right.
+    box = page.locator("[data-side=left] canvas").bounding_box()
+    x, y = box["x"] + box["width"] * 0.7, box["y"] + box["height"] * 0.6
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x - 150, y + 60, steps=4)
+    page.mouse.up()
+    view = {name: float(state(page)[name]) for name in ("yaw", "pitch")}
+    assert 20 < view["yaw"] < 60
+    assert 5 < view["pitch"] < 30
+    assert max(off(image, **view) for image in pictures(page, "desktop-dragged").values()) < 6
+
+    # Keyboard and wheel.
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowUp")
+    page.mouse.wheel(0, -400)
+    page.locator('.player:not([data-fov="90.0"])').wait_for()
+    turned = {name: float(state(page)[name]) for name in ("yaw", "pitch")}
+    assert turned["yaw"] > view["yaw"]
+    assert turned["pitch"] > view["pitch"]
+    assert float(state(page)["fov"]) < 90
+    assert max(off(image, **turned) for image in pictures(page, "desktop-keys").values()) < 6
+
+    # Straight behind: the periodic video has no step there and the cut one has; the flat view shows the same.
+    page.keyboard.press("0")
+    for name in ("Seam", "Flat"):
+        page.get_by_role("button", name=name).click()
+        images = pictures(page, f"desktop-{name.lower()}")
+        assert step(images[smooth]) < 3
+        assert step(images[cut]) > 25
+
+    # Answers arrive, the next trial brings other videos, no answer and the first view; a reload stays there.
+    choose(page, "Right")
+    page.get_by_role("button", name="Save and go on").click()
+    page.get_by_text("Pair 2 of 2").wait_for()
+    ready(page)
+    assert [(row[0], row[2]) for row in stored(server)] == [(0, "right")] * 5
+    assert page.locator("input[type=radio]:checked").count() == 0
+    assert state(page)["mode"] == "look"
+    assert store.current(token).id != trial.id
+    labels = page.get_by_role("radiogroup").evaluate_all("all => all.map(group => group.ariaLabel)")
+    second = store.current(token)
+    page.reload()
+    ready(page)
+    assert page.get_by_text("Pair 2 of 2").is_visible()
+    assert page.get_by_role("radiogroup").evaluate_all("all => all.map(group => group.ariaLabel)") == labels
+    assert any(f"stimulus/{second.left}.mp4".encode() in seen for seen in page.seen)
+
+    # A killed server comes back, and so does the trial; what was saved is there once.
+    server.kill()
+    server.start()
+    page.reload()
+    ready(page)
+    assert store.current(token) == second
+    assert len(stored(server)) == 5
+
+    markup = page.content() + page.locator(".player").evaluate("box => box.outerHTML")
+    everything = b"\n".join(page.seen).lower() + markup.encode().lower()
+    assert len(everything) > 10_000
+    assert not any(name.encode() in everything for name in NAMES)
+    store.close()
+
+
+def test_a_rater_with_a_phone_comes_to_the_completion_code(server: Server, seam_bundle: Bundle, visit):
+    store = Store(seam_bundle, str(server.database))
+    (token,) = store.invite()
+    page = visit(f"{server.url}/?rater={token}", width=390, height=844)
+    begin(page)
+    boxes = [page.locator(f"[data-side={side}] canvas").bounding_box() for side in ("left", "right")]
+    assert all(box["width"] > 340 and box["height"] > 180 for box in boxes)
+    assert boxes[1]["y"] + boxes[1]["height"] < 844  # both at once on the first screen
+    assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
+    shoot(page, "phone-trial")
+
+    page.get_by_role("button", name="Save and go on").click()
+    page.get_by_text("Please answer every question").wait_for()
+    for number in (1, 2):
+        page.get_by_text(f"Pair {number} of 2").wait_for()
+        ready(page)
+        choose(page, "No difference")
+        page.get_by_role("button", name="Save and go on").click()
+    page.get_by_text("Your completion code").wait_for()
+    page.get_by_text(store.rater(token).completion_code).wait_for()
+    shoot(page, "phone-done")
+    store.close()
