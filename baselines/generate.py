@@ -149,9 +149,7 @@ def load_motion(params: Params) -> Tensor | None:
     return flow_condition(torch.from_numpy(maps).permute(0, 3, 1, 2))[None].clamp(-1, 1)
 
 
-def _row(
-    sample: Sample, method: str, path: Path, shape: tuple[int, ...], commit: dict[str, Any]
-) -> dict[str, Any]:
+def _row(sample: Sample, method: str, path: Path, shape: tuple[int, ...], commit: dict[str, Any]) -> dict[str, Any]:
     """The video's line of the manifest."""
     settings = {k: v for k, v in sample.provenance.items() if k not in ("recipe_sha256", "video")}
     return {

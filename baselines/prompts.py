@@ -51,7 +51,7 @@ def read_prompts(path: str | Path) -> PromptSet:
             raise PanobenchError(f"{path}: prompt {number} must have 'id' and 'text', and nothing else")
         name, text = entry["id"], entry["text"]
         if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9_]*", name):
-            raise PanobenchError(f"{path}: prompt {number}: id {name!r} must be lower-case letters, digits, underscores")
+            raise PanobenchError(f"{path}: prompt {number}: id {name!r} must be lower-case letters, digits, _")
         if not isinstance(text, str) or not text.strip():
             raise PanobenchError(f"{path}: prompt '{name}' has an empty text")
         if any(name == prompt.id for prompt in prompts):

@@ -23,12 +23,20 @@ _TIMES = {
     "sunset": ("sunset", "evening", "dusk"),
     "night": ("night", "midnight"),
 }
-_PLACE_NOUNS = frozenset(
-    ["desert", "dune", "sand", "meadow", "field", "grass", "snow", "plain", "water", "lake", "sea", "ocean", "river", "beach", "forest", "city", "street", "town", "valley", "park", "room", "church", "hall", "island", "coast", "pool", "canyon", "volcano"]
+
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(re.findall(r"\w+", words))
+
+
+_PLACE_NOUNS = _set(
+    """desert dune sand meadow field grass snow plain water lake sea ocean river beach forest city street town valley
+    park room church hall island coast pool canyon volcano"""
 )
-_EMPTY = frozenset(["a", "an", "the", "of", "in", "on", "at", "with", "and", "to", "over", "under", "above", "by", "into", "from", "its", "is", "are", "some", "very"])
-_MODIFIERS = frozenset(
-    ["large", "big", "small", "calm", "hot", "red", "orange", "yellow", "green", "blue", "purple", "white", "black", "dashed", "sandy", "grassy", "snowy", "covered", "clear", "cloudy", "bright"]
+_EMPTY = _set("a an the of in on at with and to over under above by into from its is are some very")
+_MODIFIERS = _set(
+    """large big small calm hot red orange yellow green blue purple white black dashed sandy grassy snowy covered clear
+    cloudy bright"""
 )
 # Words that announce a picture instead of saying what it shows.
 _BOILERPLATE = re.compile(
@@ -81,7 +89,8 @@ def fuse_captions(views: Sequence[str]) -> str:
     link = ""
     for phrase in (phrase for caption in views for phrase in _phrases(caption)):
         match = _PREPOSITION.match(phrase)
-        if match and not _is_place(match["things"]) and (_is_place(match["place"]) or _words(match["place"]) == {"sky"}):
+        around = match and (_is_place(match["place"]) or _words(match["place"]) == {"sky"})
+        if match and around and not _is_place(match["things"]):
             things += re.split(r" and (?=an? )", match["things"])
             # A view without ground has its things "in the sky", which every panorama has.
             if _is_place(match["place"]):

@@ -78,7 +78,7 @@ def encode_stage(
             for number, first in enumerate(range(0, len(clips), _CLIPS_PER_SHARD)):
                 shard, name = clips[first : first + _CLIPS_PER_SHARD], f"clips-{number:05d}.safetensors"
                 rows += _encode_shard(vae, shard, videos, flows, folder / name, params, bar)
-        texts = sorted({"", *(clip.name for clip in clips), *(c.columns["whole"] for c in clips if "whole" in c.columns)})
+        texts = sorted({"", *(clip.name for clip in clips), *(clip.columns.get("whole") or "" for clip in clips)})
         _encode_texts(base, texts, folder / "text.safetensors", device)
         write_json(
             folder / "index.json",
@@ -139,5 +139,5 @@ def _check_size(path: Path, frames: np.ndarray, params: Params) -> None:
     height, width = params.video.height, params.video.width
     if frames.shape[1:3] != (height, width):
         raise PanobenchError(
-            f"{path}: {frames.shape[2]} x {frames.shape[1]} pixels, but video.width x video.height is {width} x {height}"
+            f"{path}: {frames.shape[2]} x {frames.shape[1]} pixels, but video.width and height are {width} x {height}"
         )

@@ -73,7 +73,7 @@ class Adapter360(ModelMixin, ConfigMixin):
     ) -> None:
         super().__init__()
         if len(channels) != len(down):
-            raise PanobenchError(f"adapter: {len(channels)} channels but {len(down)} entries in down; give one per block")
+            raise PanobenchError(f"adapter: {len(channels)} channels but {len(down)} entries in down; one each")
         inputs = condition_channels * unshuffle**2 + (2 if latitude_channels else 0)
         self.conv_in = nn.Conv2d(inputs, channels[0], 3, padding=1)
         sizes = [channels[0], *channels]
@@ -82,9 +82,8 @@ class Adapter360(ModelMixin, ConfigMixin):
         )
         if zero_output:
             self.zero_convs = nn.ModuleList(nn.Conv2d(c, c, 1) for c in channels)
-            for conv in self.zero_convs:
-                nn.init.zeros_(conv.weight)
-                nn.init.zeros_(conv.bias)
+            for parameter in self.zero_convs.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, condition: Tensor) -> list[Tensor]:
         """Features per scale, each (B*F, C, h, w), frames of one clip adjacent, as the U-Net lays them out.
@@ -141,10 +140,9 @@ def inject_features(unet: nn.Module, features: Sequence[Tensor] | None) -> Itera
     if features is None:
         yield
         return
-    if len(features) != len(unet.down_blocks):  # type: ignore[arg-type]
-        raise PanobenchError(
-            f"adapter: {len(features)} features for {len(unet.down_blocks)} down blocks"  # type: ignore[arg-type]
-        )
+    blocks: list[nn.Module] = list(unet.down_blocks)  # type: ignore[arg-type]
+    if len(features) != len(blocks):
+        raise PanobenchError(f"adapter: {len(features)} features for {len(blocks)} down blocks")
 
     def make_hook(feature: Tensor):
         def hook(_module: nn.Module, _inputs: object, output: tuple[Tensor, tuple[Tensor, ...]]):
@@ -162,7 +160,7 @@ def inject_features(unet: nn.Module, features: Sequence[Tensor] | None) -> Itera
 
     handles = []
     try:
-        for block, feature in zip(unet.down_blocks, features, strict=True):  # type: ignore[call-overload]
+        for block, feature in zip(blocks, features, strict=True):
             handles.append(block.register_forward_hook(make_hook(feature)))
         yield
     finally:

@@ -35,8 +35,10 @@ class Base:
         if unet.device.type == "cpu":
             # A motion module attends over a few frames at thousands of places; the fused CPU kernel is slow at that.
             unet.set_attn_processor(
-                {name: AttnProcessor() if "motion_modules" in name else processor
-                 for name, processor in unet.attn_processors.items()}
+                {
+                    name: AttnProcessor() if "motion_modules" in name else processor
+                    for name, processor in unet.attn_processors.items()
+                }
             )
         return unet
 
@@ -87,7 +89,7 @@ def load_motion_adapter(
 ) -> MotionAdapter:
     """Load a diffusers MotionAdapter folder, strictly and offline."""
     if not Path(folder).is_dir():
-        raise PanobenchError(f"{folder}: the motion adapter's folder is missing; put it there or set base.motion_adapter")
+        raise PanobenchError(f"{folder}: the motion adapter is missing; put it there or set base.motion_adapter")
     return _load(MotionAdapter, Path(folder), dtype, device)
 
 

@@ -62,7 +62,7 @@ def _longitude_padding(conv: nn.Conv2d | nn.Conv3d) -> int:
             return 0
         raise PanobenchError(f"circular padding: a convolution with padding={conv.padding!r} is not supported")
     if conv.padding[-1] and conv.padding_mode != "zeros":
-        raise PanobenchError(f"circular padding: a convolution with padding_mode={conv.padding_mode!r} is not supported")
+        raise PanobenchError(f"circular padding: a convolution of padding_mode={conv.padding_mode!r} is not supported")
     return int(conv.padding[-1])
 
 

@@ -43,7 +43,7 @@ class Pipeline360(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
     """
 
     model_cpu_offload_seq = "text_encoder->adapter->unet->vae"
-    _optional_components = ["adapter"]
+    _optional_components = ["adapter"]  # noqa: RUF012 - read by diffusers, as its own pipelines declare it
 
     def __init__(
         self,
@@ -70,6 +70,7 @@ class Pipeline360(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
 
         Args:
             path: the .safetensors file, or a folder that holds `pytorch_lora_weights.safetensors`.
+            scale: of the update; 0 leaves the base as it is.
         """
         path = Path(path)
         file = path / "pytorch_lora_weights.safetensors" if path.is_dir() else path
@@ -159,9 +160,7 @@ class Pipeline360(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         # 1. Check inputs
         prompt = [prompt] if isinstance(prompt, str) else list(prompt)
         preset = get_preset(preset) if isinstance(preset, str) else preset
-        self.check_inputs(
-            prompt, negative_prompt, seeds, frames, height, width, steps, condition, latents, output_type
-        )
+        self.check_inputs(prompt, negative_prompt, seeds, frames, height, width, steps, condition, latents, output_type)
         batch, device, dtype = len(prompt), self._execution_device, self.unet.dtype
         guided = guidance_scale > 1
         columns = rotation_columns(math.radians(preset.theta_deg), width // self.vae_scale_factor) if rotation else 0

@@ -54,7 +54,5 @@ PRESETS = {
 def get_preset(name: str) -> Preset:
     """The preset of this name."""
     if name not in PRESETS:
-        raise PanobenchError(
-            f"unknown preset {name!r}; known: {', '.join(PRESETS)}{did_you_mean(name, list(PRESETS))}"
-        )
+        raise PanobenchError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}{did_you_mean(name, list(PRESETS))}")
     return PRESETS[name]

@@ -1,4 +1,4 @@
-"""Training of the 360-Adapter: frozen U-Net and motion modules, latitude-aware loss, cached clips (360DVD, section 4)."""
+"""Training of the 360-Adapter: frozen U-Net and motion modules, latitude-aware loss, cached clips (360DVD, 4)."""
 
 from __future__ import annotations
 

@@ -48,7 +48,9 @@ class Cache:
             raise PanobenchError(f"{self.folder}: the caption {text!r} is not encoded; encode again")
         return self._text[self._text_rows[text]]
 
-    def latents(self, clip: int, start: int, frames: int, stride: int = 1, mirrored: bool = False) -> tuple[Tensor, Tensor]:
+    def latents(
+        self, clip: int, start: int, frames: int, stride: int = 1, mirrored: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the VAE's latents of a window, not yet scaled: two (F,4,h,w) float."""
         suffix = "_mirrored" if mirrored else ""
         return (

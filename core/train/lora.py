@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import StableDiffusionPipeline
@@ -19,8 +20,10 @@ from core.params_schema import LoraTraining
 from core.train.cache import Cache
 from core.train.diffusion import draw_batch
 
-_ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
-_CONVOLUTIONS = ["conv1", "conv2", "conv_shortcut", "conv"]
+# Regular expressions over module names, stored in the file: they must not match the motion modules when the LoRA is
+# put into the video model.
+_ATTENTION = r"(to_q|to_k|to_v|to_out\.0)"
+_WITH_CONVOLUTIONS = r"(to_q|to_k|to_v|to_out\.0|conv|conv1|conv2|conv_shortcut)"
 
 
 def add_lora_layers(base: Base, settings: LoraTraining, seed: int) -> nn.Module:
@@ -29,7 +32,7 @@ def add_lora_layers(base: Base, settings: LoraTraining, seed: int) -> nn.Module:
         r=settings.rank,
         lora_alpha=settings.alpha or settings.rank,
         init_lora_weights="gaussian",
-        target_modules=_ATTENTION + (_CONVOLUTIONS if settings.convolutions else []),
+        target_modules=r"(?!.*motion_modules).*\." + (_WITH_CONVOLUTIONS if settings.convolutions else _ATTENTION),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -37,9 +40,7 @@ def add_lora_layers(base: Base, settings: LoraTraining, seed: int) -> nn.Module:
     return base.unet
 
 
-def lora_loss(
-    base: Base, cache: Cache, settings: LoraTraining, seed: int, stack: ExitStack
-) -> Callable[[int], Tensor]:
+def lora_loss(base: Base, cache: Cache, settings: LoraTraining, seed: int, stack: ExitStack) -> Callable[[int], Tensor]:
     """The loss of a step, over single frames. Captions with the trigger are encoded once, here."""
     unet, scheduler, device = base.unet, base.scheduler, base.unet.device
     captions = [with_trigger(settings.trigger, clip["caption"]) for clip in cache.clips]
@@ -74,7 +75,7 @@ def lora_loss(
     return loss_of_step
 
 
-def save_lora(unet: nn.Module, folder: Path) -> None:
+def save_lora(unet: Any, folder: Path) -> None:
     """Write `pytorch_lora_weights.safetensors` in diffusers' format, alpha in its metadata."""
     layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
     StableDiffusionPipeline.save_lora_weights(

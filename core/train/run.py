@@ -49,8 +49,8 @@ def train_model(params: Params, name: str) -> Path:
             model = add_lora_layers(base, settings, params.seed)
             loss = lora_loss(base, cache, settings, params.seed, stack)
         else:
-            model = build_adapter(base, settings, params.seed).to(device)
-            loss = adapter_loss(base, model, cache, settings, params.video.frames, params.seed, stack)
+            model = adapter = build_adapter(base, settings, params.seed).to(device)
+            loss = adapter_loss(base, adapter, cache, settings, params.video.frames, params.seed, stack)
         history = fit(
             model,
             loss,

@@ -83,8 +83,8 @@ def test_recipes_name_what_is_missing(params, tiny_base):
         write_recipes(params)
     with pytest.raises(PanobenchError, match="methods does not define 'dd'; did you mean 'd'"):
         read_recipe(params, "dd")
-    with pytest.raises(PanobenchError, match="add 'b' to run.methods and run `panobench recipes`"):
-        shutil.rmtree("outputs/tiny/recipes")
+    shutil.rmtree("outputs/tiny/recipes")
+    with pytest.raises(PanobenchError, match=r"add 'b' to run\.methods and run `panobench recipes`"):
         read_recipe(tiny_params(tiny_base, run={"methods": ["a"]}), "b")
 
 

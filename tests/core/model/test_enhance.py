@@ -123,7 +123,7 @@ def test_modules_are_left_as_found_also_after_an_exception_and_when_nested(base,
     video, text = torch.randn(1, 4, 2, 8, 16), torch.randn(2, 32, 16)
     with torch.no_grad():
         before, expected = state(base.vae, unet), unet(video, 10, encoder_hidden_states=text).sample
-        with pytest.raises(ZeroDivisionError), circular_padding(base.vae, unet):
+        with pytest.raises(ZeroDivisionError), circular_padding(base.vae, unet):  # noqa: PT012
             with circular_padding(unet):
                 inner = unet(video, 10, encoder_hidden_states=text).sample
             assert torch.equal(unet(video, 10, encoder_hidden_states=text).sample, inner)

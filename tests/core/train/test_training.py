@@ -49,6 +49,7 @@ def losses(folder: Path) -> list[float]:
         return [float(row["loss"]) for row in csv.DictReader(file)]
 
 
+@pytest.mark.filterwarnings("error:While injecting")  # LoRA layers in the motion modules
 def test_both_models_train_save_and_load_into_the_pipeline(inside, tiny_base):
     params = tiny_params(tiny_base)
     lora, adapter = train_model(params, "lora"), train_model(params, "adapter")
@@ -262,5 +263,3 @@ def test_cache_has_real_latents_of_the_right_size(inside, tiny_base):
     assert (std > 0).all()
     assert cache.condition(1, 0, FRAMES).shape == (FRAMES, 3, HEIGHT, WIDTH)
     assert cache.clips[0]["caption"] == "a red ball on a green meadow, at noon"
-
-
