@@ -25,7 +25,8 @@ def pretrain(
     """Train the nano base from nothing but the procedural world. Resumes where a killed run stopped."""
     import torch
 
-    from core.nano.pretrain.run import PHASES, Pretraining, Settings
+    from core.nano.pretrain.run import PHASES, Pretraining
+    from core.nano.pretrain.settings import Settings
 
     if threads:
         torch.set_num_threads(threads)

@@ -5,48 +5,22 @@ Every phase resumes: rendered data, latents and checkpoints in the work folder a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-import yaml
 from diffusers import AutoencoderKL, MotionAdapter, UNet2DConditionModel
 
 from core.errors import PanobenchError
 from core.files import read_json, write_json
 from core.nano import stack
 from core.nano.pretrain import networks
-from core.nano.pretrain.loop import Plan
+from core.nano.pretrain.card import write_card
+from core.nano.pretrain.settings import Settings
 from core.nano.pretrain.world import Pictures, pictures
 
 PHASES = ("data", "vae", "judge", "unet", "motion", "export")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The contents of `assets/nano/pretrain.yaml`."""
-
-    seed: int
-    size: tuple[int, int]
-    frames: int
-    erp_share: float
-    data: dict[str, int]
-    vae: Plan
-    judge: Plan
-    unet: Plan
-    motion: Plan
-
-    @classmethod
-    def read(cls, path: Path) -> Settings:
-        """Parse the file; PanobenchError names what is missing or unknown."""
-        try:
-            raw: dict[str, Any] = yaml.safe_load(path.read_text())
-            plans = {name: Plan(**raw.pop(name)) for name in ("vae", "judge", "unet", "motion")}
-            return cls(**(raw | {"size": tuple(raw["size"])}), **plans)
-        except (OSError, TypeError, KeyError, yaml.YAMLError) as error:
-            raise PanobenchError(f"{path}: not a description of a pretraining run: {error}") from error
 
 
 class Pretraining:
@@ -196,6 +170,7 @@ class Pretraining:
             curve = pd.read_csv(self.work / f"{name}.csv")
             # Means over 50 steps: readable, and small enough to ship.
             curve.groupby((curve.step - 1) // 50).mean().round(6).to_csv(curves / f"{name}.csv", index=False)
+        write_card(assets, self.settings)
 
 
 class _Joined(Pictures):

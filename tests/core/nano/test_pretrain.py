@@ -17,7 +17,7 @@ from core.nano import stack
 from core.nano.cli import nano
 from core.nano.pretrain.loop import Plan, fit
 from core.nano.pretrain.networks import normalise_latents
-from core.nano.pretrain.run import Settings
+from core.nano.pretrain.settings import Settings
 from core.nano.pretrain.world import pictures
 
 SMOKE = """
@@ -51,6 +51,8 @@ def test_everything_is_shipped_and_loads(smoke: Path) -> None:
     pipeline.set_progress_bar_config(disable=True)
     image = pipeline("a red ball", height=64, width=128, num_inference_steps=2, output_type="np").images
     assert image.shape == (1, 64, 128, 3)
+    assert {path.name for path in smoke.glob("*.png")} == {"clips.png", "curves.png", "samples.png"}
+    assert "| U-Net | 2 | 2 |" in (smoke / "README.md").read_text()
     assert set(pd.read_csv(smoke / "curves/unet.csv").columns) == {"step", "loss", "learning_rate"}
 
 
