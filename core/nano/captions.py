@@ -92,7 +92,7 @@ def caption(scene: Scene, shown: Shown, rng: np.random.Generator, motion: bool =
     """One caption of what is shown, its wording and order drawn from `rng`."""
 
     def pick(options: Sequence[str]) -> str:
-        return options[rng.integers(len(options))]
+        return options[int(rng.integers(len(options)))]
 
     terrain = pick(_TERRAIN[shown.terrain]) if shown.terrain else "the sky"
     things = []

@@ -456,7 +456,7 @@ def _hit_thing(
     return np.where(front, extra[0], body[0]), normal, front.astype(np.int32)
 
 
-def _nearest_root(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+def _nearest_root(a: np.ndarray, b: np.ndarray, c: np.ndarray | np.floating) -> np.ndarray:
     """Smallest positive root of a s^2 + 2 b s + c for rays that start outside, infinite where there is none."""
     discriminant = b * b - a * c
     with np.errstate(invalid="ignore", divide="ignore"):

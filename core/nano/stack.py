@@ -241,12 +241,14 @@ def _keep_colors(vae: AutoencoderKL) -> None:
             if name.endswith("to_out.0"):
                 module.weight.mul_(0.1)
             continue
+        bias = module.bias
+        assert bias is not None  # a VAE's convolutions all have one
         centre = tuple(size // 2 for size in module.kernel_size)
         if re.search(r"conv2$", name):  # the residual branch starts small
             module.weight.mul_(0.1)
         elif name.endswith("conv_shortcut"):
             module.weight.copy_(_same_role(module.out_channels, module.in_channels)[..., None, None])
-            module.bias.zero_()
+            bias.zero_()
         elif "downsamplers" in name or "upsamplers" in name:
             same = _same_role(module.out_channels, module.in_channels)
             module.weight.mul_(0.1)
@@ -254,24 +256,24 @@ def _keep_colors(vae: AutoencoderKL) -> None:
                 module.weight[:, :, :2, :2] += 0.25 * same[..., None, None]
             else:
                 module.weight[:, :, centre[0], centre[1]] += same
-            module.bias.zero_()
+            bias.zero_()
         elif name.endswith("conv_in"):
             module.weight.mul_(0.1)
             module.weight[:, :3, centre[0], centre[1]] += _CODE.T.repeat(module.out_channels // _ROLES, 1)
             constant = torch.tensor([0, 0, 0, 0, 0, 0, _CONSTANT, -_CONSTANT])
-            module.bias.copy_(constant.repeat(module.out_channels // _ROLES))
+            bias.copy_(constant.repeat(module.out_channels // _ROLES))
         elif name.endswith("conv_out"):
             repeats = module.in_channels // _ROLES
             module.weight.mul_(0.1)
             module.weight[:3, :, centre[0], centre[1]] += _CODE.repeat(1, repeats) / repeats
-            module.bias.zero_()
+            bias.zero_()
             if name.startswith("encoder"):  # the log variances: little noise to begin with
                 half = module.out_channels // 2
                 module.weight[half:] = 0.0
-                module.bias[half:] = -5.0
+                bias[half:] = -5.0
         elif name in ("quant_conv", "post_quant_conv"):
             module.weight.copy_(torch.eye(module.out_channels)[..., None, None])
-            module.bias.zero_()
+            bias.zero_()
 
 
 def _same_role(out_channels: int, in_channels: int) -> torch.Tensor:

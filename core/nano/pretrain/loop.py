@@ -56,7 +56,7 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     curve, checkpoint = folder / f"{name}.csv", folder / f"{name}.pt"
     trained = [p for p in module.parameters() if p.requires_grad]
-    average = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(plan.ema))
+    average = _zero_average(module, plan.ema)
     optimizer = torch.optim.AdamW(trained, lr=plan.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
     rows: list[dict[str, float]] = []
     start, seconds = 0, 0.0
@@ -66,7 +66,7 @@ def fit(
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
         start, seconds = state["step"], state["seconds"]
-        rows = pd.read_csv(curve).head(start).to_dict("records")
+        rows = [{str(k): v for k, v in row.items()} for row in pd.read_csv(curve).head(start).to_dict("records")]
     generator = torch.Generator()
     began = saved = time.monotonic()
     module.train()
@@ -107,7 +107,7 @@ def fit(
     if start < plan.steps:
         save(plan.steps)
         seconds += time.monotonic() - began
-    module.load_state_dict(average.module.state_dict())
+    _take_average(module, average, plan)
     module.eval()
     tail = rows[-max(1, len(rows) // 20) :]
     return {
@@ -115,6 +115,25 @@ def fit(
         "seconds": seconds,
         "loss": sum(row["loss"] for row in tail) / len(tail),
     }
+
+
+def _zero_average(module: nn.Module, decay: float) -> AveragedModel:
+    """An exponential moving average that starts at zero, so that nothing of the random start stays in it."""
+    average = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(decay))
+    with torch.no_grad():
+        for parameter in average.parameters():
+            parameter.zero_()
+    # A fresh AveragedModel would begin by copying the module instead of averaging.
+    average.n_averaged.fill_(1)
+    return average
+
+
+@torch.no_grad()
+def _take_average(module: nn.Module, average: AveragedModel, plan: Plan) -> None:
+    """Copy the average into the module, corrected for its start at zero as Adam's moments are."""
+    module.load_state_dict(average.module.state_dict())
+    for parameter in module.parameters():
+        parameter.div_(1.0 - plan.ema**plan.steps)
 
 
 def _cosine(step: int, plan: Plan) -> float:
