@@ -29,6 +29,22 @@ def smoke_params() -> dict[str, Any]:
     return params
 
 
+def write_random_assets(folder: Path) -> None:
+    """The nano stack with random weights, in the layout of the shipped one."""
+    import torch
+
+    from core.nano import stack
+
+    torch.manual_seed(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    bpe = folder / "bpe_simple_vocab.txt.gz"
+    stack.write_bpe(bpe)
+    judge = stack.build_judge(bpe)
+    stack.save_base(folder / "base", stack.build_vae(), stack.text_encoder_of(judge), stack.build_unet(), bpe)
+    stack.save_motion_adapter(folder / "motion_adapter", stack.build_motion_adapter())
+    stack.save_judge(folder / "judge", judge, bpe)
+
+
 class Clone:
     """A clone of the working tree in a folder of its own, with the smoke parameters."""
 
@@ -59,7 +75,8 @@ class Clone:
         (self.root / "prompts.yaml").write_text(yaml.safe_dump(prompts, sort_keys=False), encoding="utf-8")
         self.params = smoke_params()
         self.save()
-        for command in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "t"]):
+        author = ["-c", "user.name=t", "-c", "user.email=t@t"]
+        for command in (["init", "-q"], ["add", "-A"], [*author, "commit", "-qm", "t"]):
             subprocess.run(["git", *command], cwd=self.root, env=self.environment, check=True)
 
     @property

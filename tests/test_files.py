@@ -34,9 +34,14 @@ def small_disk(tmp_path: Path):
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
     write_json(file, {"x": 1})
-    with pytest.raises(RuntimeError, match="midway"), atomic_path(file) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError("midway")
+
+    def write_half() -> None:
+        with atomic_path(file) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError("midway")
+
+    with pytest.raises(RuntimeError, match="midway"):
+        write_half()
     assert read_json(file) == {"x": 1}
     assert os.listdir(tmp_path) == ["a.json"]
 

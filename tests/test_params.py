@@ -48,7 +48,7 @@ def _rename(section: dict[str, Any], old: str, new: str) -> None:
         (lambda p: p["training"]["adapter360"].pop("kind"), "'training.adapter360.kind' is missing"),
         (
             lambda p: p["training"]["adapter360"].update(latitude_loss="papr"),
-            "'training.adapter360.latitude_loss' is 'papr', expected 'paper' or 'released' or 'none'; did you mean 'paper'",
+            "latitude_loss' is 'papr', expected 'paper' or 'released' or 'none'; did you mean 'paper'?",
         ),
         # Keys that are each fine and together are not.
         (lambda p: p["video"].update(width=64), "'video.width' is 64 and 'video.height' 64"),
