@@ -18,8 +18,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "recipes": ("baselines.cli:recipes", "Resolve each method into the weights and switches it uses."),
         "generate": ("baselines.cli:generate", "Generate the prompt set's videos with one method."),
         "score": ("evaluation.cli:score", "Score a folder of panoramic MP4s, whoever made them."),
-        "compare": ("evaluation.cli:compare", "Put scored methods side by side in one HTML report."),
-        "track": ("evaluation.cli:track", "Log (or rebuild) the MLflow runs from the files."),
+        "compare": ("evaluation.compare_cli:compare", "Put scored methods side by side in one HTML report."),
+        "track": ("evaluation.track_cli:track", "Log (or rebuild) the MLflow runs from the files."),
         "study": ("study_app.cli:study", "Prepare, serve and export the human study."),
     },
     "Tools": {

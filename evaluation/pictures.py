@@ -1,0 +1,132 @@
+"""Pictures of a comparison: frames and seam close-ups of every video, laid out as sheets.
+
+Frames are enlarged smoothly (they are shown as a viewer shows them), seam close-ups by repeating pixels (what is to be
+seen is the step between two columns, which interpolation would hide).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from core.video import read_video
+
+_INK, _MUTED, _PAPER = (28, 30, 34), (110, 116, 124), (255, 255, 255)
+_GAP = 12
+
+
+@dataclass(frozen=True)
+class Shots:
+    """What of a video is shown, uint8 RGB.
+
+    Attributes:
+        frames: first, middle and last frame, ``(3, H, W, 3)``.
+        seam: close-up of the middle frame around the seam, ``(S, S, 3)``, the seam between its two middle columns.
+    """
+
+    frames: np.ndarray
+    seam: np.ndarray
+
+
+def read_shots(path: str | Path) -> Shots:
+    """The shots of one video file.
+
+    Raises:
+        VideoError: it cannot be read.
+    """
+    frames = read_video(path).frames
+    middle = len(frames) // 2
+    return Shots(frames[[0, middle, len(frames) - 1]], seam_crop(frames[middle]))
+
+
+def seam_crop(frame: np.ndarray) -> np.ndarray:
+    """Square around the seam at the horizon of ``(H, W, 3)``: a quarter turn wide, at most 64 pixels."""
+    height, width = frame.shape[:2]
+    side = min(width // 4, height, 64) // 2 * 2
+    turned = np.roll(frame, width // 2, axis=1)
+    top, left = (height - side) // 2, (width - side) // 2
+    return turned[top : top + side, left : left + side]
+
+
+def scaled(picture: np.ndarray, width: int, smooth: bool = True) -> Image.Image:
+    """``(h, w, 3)`` uint8 at another width, in proportion."""
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    height = round(picture.shape[0] * width / picture.shape[1])
+    return image.resize((width, height), Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST)
+
+
+def contact_cell(shots: Shots, width: int = 288) -> Image.Image:
+    """The middle frame, and below it the first and the last at half its size."""
+    middle = scaled(shots.frames[1], width)
+    first, last = (scaled(shots.frames[index], width // 2) for index in (0, 2))
+    cell = Image.new("RGB", (width, middle.height + first.height), _PAPER)
+    cell.paste(middle, (0, 0))
+    cell.paste(first, (0, middle.height))
+    cell.paste(last, (width // 2, middle.height))
+    return cell
+
+
+def seam_cell(shots: Shots, width: int = 256) -> Image.Image:
+    """The seam close-up, pixels repeated, with marks above and below where the seam is."""
+    close = scaled(shots.seam, width, smooth=False)
+    cell = Image.new("RGB", (width, close.height + 20), _PAPER)
+    cell.paste(close, (0, 10))
+    draw = ImageDraw.Draw(cell)
+    x = width // 2
+    for tip, base in ((9, 1), (close.height + 10, close.height + 18)):
+        draw.polygon([(x, tip), (x - 5, base), (x + 5, base)], fill=_INK)
+    return cell
+
+
+def grid(
+    cells: Mapping[tuple[str, str], Image.Image],  # (method, prompt id) -> picture, all of one size
+    methods: Sequence[tuple[str, str]],  # name, label: the columns
+    prompts: Sequence[tuple[str, str]],  # id, text: the rows
+    note: str = "",  # a line at the foot
+) -> Image.Image:
+    """A labelled table of pictures; where a method has no video for a prompt, the place stays empty."""
+    width, height = next(iter(cells.values())).size
+    head, caption, foot = 34, 26, 30 if note else 0
+    columns = len(methods)
+    sheet_width = max(columns * (width + _GAP) + _GAP, 640)
+    sheet = Image.new("RGB", (sheet_width, head + len(prompts) * (caption + height + _GAP) + foot + _GAP // 2), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for column, (_, label) in enumerate(methods):
+        x = _GAP + column * (width + _GAP)
+        draw.text((x, 8), _fit(draw, label, _font(17), width), fill=_INK, font=_font(17))
+    for row, (prompt, text) in enumerate(prompts):
+        y = head + row * (caption + height + _GAP)
+        draw.text((_GAP, y + 3), _fit(draw, text, _font(14), sheet_width - 2 * _GAP), fill=_MUTED, font=_font(14))
+        for column, (method, _) in enumerate(methods):
+            picture = cells.get((method, prompt))
+            if picture is not None:
+                sheet.paste(picture, (_GAP + column * (width + _GAP), y + caption))
+    if note:
+        line = _fit(draw, note, _font(12), sheet_width - 2 * _GAP)
+        draw.text((_GAP, sheet.height - foot + 4), line, fill=_MUTED, font=_font(12))
+    return sheet
+
+
+def strip(shots: Shots, width: int) -> Image.Image:
+    """First, middle and last frame side by side, each at most ``width`` wide, never enlarged."""
+    width = min(width, shots.frames.shape[2])
+    frames = [scaled(frame, width) for frame in shots.frames]
+    line = Image.new("RGB", (3 * width, frames[0].height))
+    for index, frame in enumerate(frames):
+        line.paste(frame, (index * width, 0))
+    return line
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)  # Pillow's own, the same on every machine
+
+
+def _fit(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    """The text, shortened with an ellipsis to so many pixels."""
+    if draw.textlength(text, font=font) <= width:
+        return text
+    while text and draw.textlength(text + "...", font=font) > width:
+        text = text[:-1]
+    return text.rstrip() + "..."
