@@ -32,6 +32,6 @@ class Settings:
         try:
             raw: dict[str, Any] = yaml.safe_load(path.read_text())
             plans = {name: Plan(**raw.pop(name)) for name in ("vae", "judge", "unet", "motion")}
-            return cls(**(raw | {"size": tuple(raw["size"])}), **plans)
+            return cls(**{**raw, "size": tuple(raw["size"]), **plans})
         except (OSError, TypeError, KeyError, yaml.YAMLError) as error:
             raise PanobenchError(f"{path}: not a description of a pretraining run: {error}") from error
