@@ -128,12 +128,16 @@ def _run(
                 rotation=recipe["rotation"],
                 circular_padding=recipe["circular_padding"],
                 preset=recipe["preset"],
-                callback=lambda _step, latents: bar.update(len(latents)),
+                callback=lambda _step, latents: _advance(bar, len(latents)),
             ).frames
             for sample, frames in zip(batch, made, strict=True):
                 path = partial / f"{sample.name}.mp4"
                 write_video(path, frames, video.fps)
                 write_json(partial / f"{sample.name}.json", _row(sample, recipe["method"], path, frames.shape, commit))
+
+
+def _advance(bar: tqdm, steps: int) -> None:
+    bar.update(steps)
 
 
 def load_motion(params: Params) -> Tensor | None:

@@ -165,7 +165,7 @@ class Generation(Section):
     negative_prompt: str | None = None
     #: Videos per prompt and method.
     samples: Positive = 1
-    #: Videos denoised at a time; changes the time, never the videos.
+    #: Videos denoised at a time; changes the time, and the videos only by rounding.
     batch: Positive = 4
     #: Motion condition of methods with an adapter: null (none), a named motion, or a flow video.
     motion: str | None = None

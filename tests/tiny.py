@@ -125,7 +125,7 @@ def tiny_params(base: tuple[Path, Path], **sections) -> "Params":
             "b": {"label": "B", "lora": "lora"},
             "d": {"label": "D", "adapter": "adapter", "rotation": True, "circular_padding": True},
         },
-        "generation": {"prompts": "prompts.yaml", "steps": 2, "guidance_scale": 7.5, "batch": 2},
+        "generation": {"prompts": "prompts.yaml", "steps": 2, "guidance_scale": 7.5, "batch": 1},
         "scoring": {"judge": "judge", "metrics": {}},
     }
     for name, values in sections.items():

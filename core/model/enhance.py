@@ -49,9 +49,9 @@ def circular_padding(*modules: nn.Module | None) -> Iterator[None]:
         for module in modules:
             for child in module.modules() if module is not None else ():
                 if isinstance(child, nn.Conv2d | nn.Conv3d) and _longitude_padding(child):
-                    stack.enter_context(_override(child, "_conv_forward", _circular_conv_forward(child)))
+                    stack.enter_context(override(child, "_conv_forward", _circular_conv_forward(child)))
                 elif isinstance(child, Downsample2D) and child.use_conv and child.padding == 0:
-                    stack.enter_context(_override(child, "forward", _circular_downsample_forward(child)))
+                    stack.enter_context(override(child, "forward", _circular_downsample_forward(child)))
         yield
 
 
@@ -97,7 +97,7 @@ def _circular_downsample_forward(down: Downsample2D):
 
 
 @contextmanager
-def _override(instance: object, name: str, value: object) -> Iterator[None]:
+def override(instance: object, name: str, value: object) -> Iterator[None]:
     """Set an instance attribute that shadows the class's, and put things back as they were."""
     missing = object()
     before = instance.__dict__.get(name, missing)

@@ -20,6 +20,7 @@ from core.errors import PanobenchError
 from core.model.adapter import Adapter360, inject_features
 from core.model.base import Base, decode_latents, encode_text
 from core.model.enhance import circular_padding, roll_columns, rotation_columns
+from core.model.groupnorm import released_groupnorm
 from core.model.presets import Preset, get_preset
 
 _DECODE_FRAMES = 8  # fixed, so that a batch of videos decodes exactly as one video does
@@ -197,6 +198,8 @@ class Pipeline360(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         first_circular = preset.first_circular_step(len(timesteps)) if circular_padding else len(timesteps)
         turned = 0  # columns that the latents have turned so far
         with ExitStack() as stack, self.progress_bar(total=len(timesteps)) as bar:
+            if preset.released_groupnorm:
+                stack.enter_context(released_groupnorm(self.unet))
             for i, t in enumerate(timesteps):
                 if i == first_circular:
                     stack.enter_context(_pad(self.unet, self.adapter if preset.pad_adapter else None))

@@ -26,6 +26,9 @@ class Preset:
     pad_adapter: bool = True
     # The adapter acts at every step (paper) or while i <= T // 4 * 3 (authors' code).
     adapter_every_step: bool = True
+    # Group statistics as in AnimateDiff's own first version, for which v14 motion modules and the released adapter were
+    # trained; diffusers pools them the other way round.
+    released_groupnorm: bool = False
 
     def first_circular_step(self, steps: int) -> int:
         """Index of the first denoising step that runs with circular padding."""
@@ -47,6 +50,7 @@ PRESETS = {
         circular_rounds_up=True,
         pad_adapter=False,
         adapter_every_step=False,
+        released_groupnorm=True,
     ),
 }
 
