@@ -16,7 +16,7 @@ def nano() -> None:
 @click.option("--settings", type=click.Path(path_type=Path), default="assets/nano/pretrain.yaml", show_default=True)
 @click.option("--work", type=click.Path(path_type=Path), default="outputs/nano-base", show_default=True)
 @click.option("--assets", type=click.Path(path_type=Path), default="assets/nano", show_default=True)
-@click.option("--phase", "phases", multiple=True, help="data, vae, judge, unet, motion, export; default: all.")
+@click.option("--phase", "phases", multiple=True, help="data, vae, judge, unet, motion, polish, export; default: all.")
 @click.option("--threads", type=int, default=None, help="CPU threads of the training; default: all cores.")
 @click.option("--workers", type=int, default=2, show_default=True, help="Processes that render.")
 def pretrain(

@@ -23,7 +23,7 @@ PROMPTS = (
     "a grassy field, a road leading to the horizon, clouds in the sky, at dawn",
     "a white balloon over the sea, mountains at the horizon, in the evening",
 )
-NAMES = {"vae": "VAE", "judge": "judge", "unet": "U-Net", "motion": "motion modules"}
+NAMES = {"vae": "VAE", "judge": "judge", "unet": "U-Net", "motion": "motion modules", "polish": "U-Net, polish"}
 
 
 def write_card(assets: Path, settings: Settings) -> None:
@@ -35,7 +35,7 @@ def write_card(assets: Path, settings: Settings) -> None:
 
 def _draw_curves(assets: Path) -> None:
     matplotlib.use("Agg")
-    figure, axes = plt.subplots(1, 4, figsize=(14, 2.8), layout="constrained")
+    figure, axes = plt.subplots(1, 5, figsize=(16, 2.8), layout="constrained")
     for axis, (name, title) in zip(axes, NAMES.items(), strict=True):
         curve = pd.read_csv(assets / "curves" / f"{name}.csv")
         axis.plot(curve.step, curve.loss, lw=1.2)
@@ -81,6 +81,7 @@ def _text(assets: Path, settings: Settings) -> str:
         "judge": "judge",
         "unet": "base/unet",
         "motion": "motion_adapter",
+        "polish": "base/unet",
     }
     lines = []
     for name, title in NAMES.items():
@@ -108,7 +109,8 @@ Made by `panobench nano pretrain` with `assets/nano/pretrain.yaml` (seed {settin
 |---|---|---|---|---|---|
 {table}
 
-The loss is the mean over the last twentieth of the steps; `curves/` has it over time. Minutes are wall-clock on a
+The U-Net is trained with min-SNR weights first, then polished with a plain loss; both rows are one file. The loss is
+the mean over the last twentieth of the steps; `curves/` has it over time. Minutes are wall-clock on a
 machine that did other work meanwhile.
 
 ![curves](curves.png)
@@ -120,7 +122,7 @@ All from the `train` split of the world; no reference or test scene was ever tra
 - U-Net: {d["stills"]:,} perspective stills of {h} x {w}, fields of view from 50 to 120 degrees,
   {100 * settings.erp_share:.0f} % of them whole panoramas (the caption does not say so), as web data holds them.
 - VAE: the same stills and {d["panoramas"]:,} panoramas.
-- Motion modules: {d["clips"]:,} clips of {settings.frames} frames, U-Net frozen.
+- Motion modules: {d["clips"]:,} clips of {settings.frames} frames, U-Net frozen as it was before the polish.
 - Judge: {d["views"]:,} square views of other scenes, looking up and down too. It never saw a generated picture.
 - Text encoder: the judge's text tower, as Stable Diffusion 1.5 uses the text tower of CLIP ViT-L/14. The
   judge is therefore not independent of the generator's text side, only of its pictures.

@@ -165,19 +165,24 @@ def embed_texts(encoder: CLIPTextModel, tokenizer: CLIPTokenizer, texts: list[st
 
 
 def _denoising_loss(
-    predict: Callable[[Tensor, Tensor], Tensor], latents: Tensor, generator: torch.Generator, alphas: Tensor
+    predict: Callable[[Tensor, Tensor], Tensor],
+    latents: Tensor,
+    generator: torch.Generator,
+    alphas: Tensor,
+    weighted: bool = True,
 ) -> Tensor:
-    """Epsilon prediction with min-SNR weights (gamma 5; Hang et al. 2023, eq. 10); `latents` (N, ...)."""
+    """Epsilon loss of `latents` (N, ...), `weighted` by min-SNR (gamma 5; Hang et al. 2023, eq. 10) or plainly."""
     t = torch.randint(len(alphas), (len(latents),), generator=generator)
     noise = torch.randn(latents.shape, generator=generator)
     alpha = alphas[t].view(-1, *[1] * (latents.ndim - 1))
     noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
     error = (predict(noisy, t) - noise).pow(2).flatten(1).mean(1)
     snr = alphas[t] / (1 - alphas[t])
-    return (error * snr.clamp(max=5.0) / snr).mean()
+    return (error * snr.clamp(max=5.0) / snr if weighted else error).mean()
 
 
 def train_unet(
+    name: str,
     unet: UNet2DConditionModel,
     latents: Tensor,
     texts: Tensor,
@@ -185,17 +190,23 @@ def train_unet(
     plan: Plan,
     folder: Path,
     seed: int,
+    weighted: bool,
 ) -> dict[str, float]:
-    """Denoise single pictures: `latents` (N, 4, h, w), `texts` (N, L, C), `empty` (1, L, C) for dropped captions."""
+    """Denoise single pictures: `latents` (N, 4, h, w), `texts` (N, L, C), `empty` (1, L, C) for dropped captions.
+
+    Min-SNR weights (`weighted`) teach the layout of a picture fast and its finest noise hardly at all; a short training
+    without them takes the grain away.
+    """
     alphas = build_scheduler().alphas_cumprod
 
     def loss(generator: torch.Generator) -> Tensor:
         picked = torch.randint(len(latents), (plan.batch,), generator=generator)
         keep = torch.rand(plan.batch, 1, 1, generator=generator) >= CAPTION_DROPOUT
         text = torch.where(keep, texts[picked].float(), empty.float())
-        return _denoising_loss(lambda noisy, t: unet(noisy, t, text).sample, latents[picked].float(), generator, alphas)
+        picture = latents[picked].float()
+        return _denoising_loss(lambda noisy, t: unet(noisy, t, text).sample, picture, generator, alphas, weighted)
 
-    return fit("unet", unet, loss, plan, folder, seed)
+    return fit(name, unet, loss, plan, folder, seed)
 
 
 def train_motion(

@@ -17,10 +17,11 @@ from core.files import read_json, write_json
 from core.nano import stack
 from core.nano.pretrain import networks
 from core.nano.pretrain.card import write_card
-from core.nano.pretrain.settings import Settings
+from core.nano.pretrain.loop import Plan
+from core.nano.pretrain.settings import PLANS, Settings
 from core.nano.pretrain.world import Pictures, pictures
 
-PHASES = ("data", "vae", "judge", "unet", "motion", "export")
+PHASES = ("data", "vae", "judge", "unet", "motion", "polish", "export")
 
 
 class Pretraining:
@@ -107,13 +108,20 @@ class Pretraining:
 
     def train_unet(self) -> None:
         """2D U-Net on the latents of the stills."""
+        torch.manual_seed(self.settings.seed + 2)
+        self._train_on_stills("unet", stack.build_unet(), self.settings.unet, self.settings.seed, weighted=True)
+
+    def train_polish(self) -> None:
+        """The 2D U-Net once more, with a plain loss. The motion modules stay: they carry over to a changed base."""
+        unet = self._load("unet", UNet2DConditionModel)
+        self._train_on_stills("polish", unet, self.settings.polish, self.settings.seed + 4, weighted=False)
+
+    def _train_on_stills(self, name: str, unet: Any, plan: Plan, seed: int, weighted: bool) -> None:
         latents = networks.encode_pictures(self.vae, self.stills, self.work / "stills_latents.pt")[:, 0]
         texts, empty = self._texts(self.stills.captions)
-        torch.manual_seed(self.settings.seed + 2)
-        unet = stack.build_unet()
-        summary = networks.train_unet(unet, latents, texts, empty, self.settings.unet, self.work, self.settings.seed)
-        unet.save_pretrained(self.work / "unet")
-        write_json(self.work / "unet.json", summary)
+        summary = networks.train_unet(name, unet, latents, texts, empty, plan, self.work, seed, weighted)
+        unet.save_pretrained(self.work / name)
+        write_json(self.work / f"{name}.json", summary)
 
     def train_motion(self) -> None:
         """Motion modules on the latents of the clips."""
@@ -158,11 +166,11 @@ class Pretraining:
         """Write `assets/base`, `assets/motion_adapter`, `assets/judge` as fp16, and the curves and figures beside."""
         judge = self._judge()
         encoder = stack.text_encoder_of(judge)
-        unet = self._load("unet", UNet2DConditionModel)
+        unet = self._load("polish", UNet2DConditionModel)
         stack.save_base(assets / "base", self.vae, encoder, unet, self.bpe)
         stack.save_motion_adapter(assets / "motion_adapter", self._load("motion_adapter", MotionAdapter))
         stack.save_judge(assets / "judge", judge, self.bpe)
-        record = {name: read_json(self.work / f"{name}.json") for name in ("vae", "judge", "unet", "motion")}
+        record = {name: read_json(self.work / f"{name}.json") for name in PLANS}
         write_json(assets / "training.json", record)
         curves = assets / "curves"
         curves.mkdir(exist_ok=True)

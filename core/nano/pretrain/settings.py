@@ -11,6 +11,8 @@ import yaml
 from core.errors import PanobenchError
 from core.nano.pretrain.loop import Plan
 
+PLANS = ("vae", "judge", "unet", "motion", "polish")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -25,13 +27,14 @@ class Settings:
     judge: Plan
     unet: Plan
     motion: Plan
+    polish: Plan
 
     @classmethod
     def read(cls, path: Path) -> Settings:
         """Parse the file; PanobenchError names what is missing or unknown."""
         try:
             raw: dict[str, Any] = yaml.safe_load(path.read_text())
-            plans = {name: Plan(**raw.pop(name)) for name in ("vae", "judge", "unet", "motion")}
+            plans = {name: Plan(**raw.pop(name)) for name in PLANS}
             return cls(**{**raw, "size": tuple(raw["size"]), **plans})
         except (OSError, TypeError, KeyError, yaml.YAMLError) as error:
             raise PanobenchError(f"{path}: not a description of a pretraining run: {error}") from error
