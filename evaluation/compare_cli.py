@@ -51,7 +51,7 @@ def compare(
     if not scores:
         if params is None:
             raise PanobenchError("give the score folders to compare, or run where a params.yaml is")
-        root = Path("outputs") / params.profile
+        root = params.outputs
         scores = tuple(root / "scores" / method for method in params.run.methods)
         out = out or root / "report"
     label_of |= _pairs("--label", labels)
