@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from core.cli import one_at_a_time
 from core.params import load_params
 
 _params_option = click.option(
@@ -33,4 +34,5 @@ def generate(method: str, params_file: Path) -> None:
     params = load_params(params_file)
     from baselines.generate import generate as run
 
-    click.echo(f"panobench: wrote {run(params, method)}")
+    with one_at_a_time(params, f"generate@{method}"):
+        click.echo(f"panobench: wrote {run(params, method)}")

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import click
 
-from core.params import load_params
+from core.files import exclusive
+from core.params import Params, load_params
 
 _params_option = click.option(
     "--params", "params_file", default="params.yaml", show_default=True, type=click.Path(path_type=Path),
     help="Parameter file of the profile.",
 )  # fmt: skip
+
+
+def one_at_a_time(params: Params, stage: str) -> AbstractContextManager[None]:
+    """Wait until no other process works on this stage: a killed `dvc repro` can leave one behind."""
+    return exclusive(params.outputs / "partial" / f"{stage}.lock")
 
 
 @click.group()
@@ -26,7 +33,8 @@ def prepare(params_file: Path) -> None:
     params = load_params(params_file)
     from core.data.prepare import prepare_stage
 
-    prepare_stage(params)
+    with one_at_a_time(params, "prepare"):
+        prepare_stage(params)
 
 
 @data.command()
@@ -48,7 +56,8 @@ def flow(params_file: Path) -> None:
     from core.data.flowstage import flow_stage
 
     outputs = params.outputs
-    flow_stage(outputs / "dataset/train/clips.csv", outputs / "flows", outputs / "partial/flow", params.flow)
+    with one_at_a_time(params, "flow"):
+        flow_stage(outputs / "dataset/train/clips.csv", outputs / "flows", outputs / "partial/flow", params.flow)
 
 
 @data.command()
@@ -59,14 +68,15 @@ def encode(params_file: Path) -> None:
     from core.data.encode import encode_stage
 
     outputs = params.outputs
-    encode_stage(
-        params,
-        outputs / "dataset/train/videos",
-        outputs / "captions/clips.csv",
-        outputs / "flows",
-        outputs / "cache",
-        outputs / "partial/encode",
-    )
+    with one_at_a_time(params, "encode"):
+        encode_stage(
+            params,
+            outputs / "dataset/train/videos",
+            outputs / "captions/clips.csv",
+            outputs / "flows",
+            outputs / "cache",
+            outputs / "partial/encode",
+        )
 
 
 @click.command()
@@ -77,4 +87,5 @@ def train(name: str, params_file: Path) -> None:
     params = load_params(params_file)
     from core.train.run import train_model
 
-    click.echo(f"panobench: wrote {train_model(params, name)}")
+    with one_at_a_time(params, f"train@{name}"):
+        click.echo(f"panobench: wrote {train_model(params, name)}")
