@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, UNetMotionModel
 from diffusers.loaders import StableDiffusionLoraLoaderMixin
+from safetensors import safe_open
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -81,9 +82,11 @@ class Pipeline360(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
             self.load_lora_weights(str(file.parent), weight_name=file.name, local_files_only=True, adapter_name="lora")
         except Exception as error:  # the loader raises many types for a file that is no LoRA of this U-Net
             raise PanobenchError(f"{file}: not a LoRA for this base ({' '.join(str(error).split())[:300]})") from error
-        if "lora" not in self.get_list_adapters().get("unet", []):
-            raise PanobenchError(f"{file}: holds no LoRA weights for this U-Net")
-        self.fuse_lora(components=["unet"], lora_scale=scale, adapter_names=["lora"], safe_fusing=True)
+        parts = [part for part, names in self.get_list_adapters().items() if "lora" in names]
+        held, used = lora_layers(file), sum(_count_lora_layers(getattr(self, part)) for part in parts)
+        if held == 0 or used != held:
+            raise PanobenchError(f"{file}: {used} of its {held} LoRA layers fit this base")
+        self.fuse_lora(components=parts, lora_scale=scale, adapter_names=["lora"], safe_fusing=True)
         self.unload_lora_weights()
 
     def check_inputs(
@@ -256,6 +259,17 @@ class Pipeline360(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
 
 
 _pad = circular_padding  # `Pipeline360.__call__` has an argument of that name
+
+
+def lora_layers(file: Path) -> int:
+    """Layers that a LoRA file adapts, in diffusers' or kohya's names: loaders drop silently what they do not know."""
+    with safe_open(str(file), framework="pt") as tensors:
+        return sum(name.endswith(("lora_A.weight", "lora.down.weight", "lora_down.weight")) for name in tensors.keys())  # noqa: SIM118 - not iterable itself
+
+
+def _count_lora_layers(module: torch.nn.Module) -> int:
+    """Layers of a module into which the LoRA has been put."""
+    return sum("lora" in getattr(child, "lora_A", ()) for child in module.modules())
 
 
 class _Features:

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from diffusers import StableDiffusionPipeline
-from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
@@ -76,8 +75,12 @@ def lora_loss(base: Base, cache: Cache, settings: LoraTraining, seed: int, stack
 
 
 def save_lora(unet: Any, folder: Path) -> None:
-    """Write `pytorch_lora_weights.safetensors` in diffusers' format, alpha in its metadata."""
-    layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
+    """Write `pytorch_lora_weights.safetensors` in diffusers' format, alpha in its metadata.
+
+    The layers keep peft's names: diffusers' own conversion renames attention layers only, and its loader then drops
+    them silently where a file holds convolutions too.
+    """
+    layers = get_peft_model_state_dict(unet)
     StableDiffusionPipeline.save_lora_weights(
         str(folder), unet_lora_layers=layers, unet_lora_adapter_metadata=unet.peft_config["default"].to_dict()
     )

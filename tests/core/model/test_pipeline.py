@@ -182,6 +182,16 @@ def test_lora_is_merged_with_its_scale(tiny_base, tmp_path):
     assert not any("lora" in key for key in pipe.unet.state_dict())
 
 
+def test_a_lora_with_layers_that_the_base_lacks_is_refused(tiny_base, tmp_path):
+    names = ["mid_block.attentions.0.transformer_blocks.0.attn1.to_q", "mid_block.attentions.0.nowhere.to_q"]
+    layers = {
+        f"{n}.lora_{x}.weight": torch.zeros(2, 32) if x == "A" else torch.zeros(32, 2) for n in names for x in "AB"
+    }
+    StableDiffusionPipeline.save_lora_weights(tmp_path, unet_lora_layers=layers)
+    with pytest.raises(PanobenchError, match="1 of its 2 LoRA layers fit"):
+        pipeline(tiny_base).add_lora(tmp_path)
+
+
 def test_missing_or_foreign_lora_is_named(tiny_base, tmp_path):
     pipe = pipeline(tiny_base)
     with pytest.raises(PanobenchError, match="no such LoRA"):

@@ -67,6 +67,25 @@ def test_both_models_train_save_and_load_into_the_pipeline(inside, tiny_base):
     assert all("attn" in name and "motion_modules" not in name for name in changed)
 
 
+@pytest.mark.filterwarnings("error:While injecting")
+def test_lora_on_convolutions_trains_circularly_and_loads(inside, tiny_base):
+    section = {"kind": "lora", "steps": 2, "batch": 2, "learning_rate": 1e-2, "rank": 2, "alpha": 4.0}
+    extra = {"convolutions": True, "circular_padding": True}
+    params = tiny_params(tiny_base, training={"conv": section | extra})
+    folder = train_model(params, "conv")
+    pipe = Pipeline360.from_base(load_base(*tiny_base))
+    before = {name: weight.clone() for name, weight in pipe.unet.state_dict().items()}
+    pipe.add_lora(folder)
+    changed = {name for name, weight in pipe.unet.state_dict().items() if not torch.equal(before[name], weight)}
+    assert "down_blocks.0.resnets.0.conv1.weight" in changed
+    # The merged update is alpha / rank * up @ down, with the alpha that the file carries.
+    tensors = load_file(folder / "pytorch_lora_weights.safetensors")
+    name = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+    update = 2 * tensors[f"unet.{name}.lora_B.weight"] @ tensors[f"unet.{name}.lora_A.weight"]
+    merged = pipe.unet.get_submodule(name).weight
+    assert torch.allclose(merged, before[f"{name}.weight"] + update, atol=1e-6)
+
+
 def test_adapter_learns_and_the_base_does_not_change(inside, tiny_base):
     params = tiny_params(tiny_base)
     base, cache = load_base(*tiny_base), Cache("outputs/tiny/cache")
