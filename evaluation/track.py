@@ -136,7 +136,7 @@ def _method_runs(outputs: Path, comparison: Mapping[str, Any]) -> list[_Run]:
     for method in comparison["methods"]:
         name = method["name"]
         scores, videos = outputs / "scores" / name, outputs / "videos" / name
-        run = _Run(method["label"], f"score@{name}")
+        run = _Run(" ".join(method["label"].split()), f"score@{name}")
         recipe = outputs / "recipes" / f"{name}.json"
         run.params = flat(read_json(recipe)) if recipe.is_file() else {}
         run.params |= {"method": name, "scores_sha256": method["scores_sha256"], "videos": str(method["videos"])}
@@ -175,8 +175,9 @@ def flat(tree: Any, prefix: str = "") -> dict[str, str]:
 
 
 def metric_name(name: str) -> str:
-    """``name`` with every character that MLflow refuses in names (``@``, ``[``, ...) replaced by ``_``."""
-    return re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)
+    """``name`` as MLflow takes names: other characters (``@``, ``[``, ...) become ``_``, and so do odd paths' parts."""
+    clean = re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)
+    return "/".join(part if part.strip(".") else "_" for part in clean.split("/"))
 
 
 def _fingerprint(comparison: Mapping[str, Any], params_file: Path, runs: Sequence[_Run]) -> str:
@@ -201,6 +202,7 @@ def _store(root: Path, uri: str | None) -> "Iterator[MlflowClient]":
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # MLflow's own 7 take minutes to say no
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     lock = None if uri else open(root / "mlflow.db.lock", "w", encoding="utf-8")  # noqa: SIM115 - closed below
@@ -210,9 +212,9 @@ def _store(root: Path, uri: str | None) -> "Iterator[MlflowClient]":
         client = MlflowClient(uri or f"sqlite:///{root / 'mlflow.db'}")
         client.search_experiments(max_results=1)  # creates the tables
         yield client
-    except MlflowException as error:
+    except (MlflowException, SQLAlchemyError) as error:
         where = _without_credentials(uri) if uri else str(root / "mlflow.db")
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].replace(str(uri), where)
         remedy = "; run `mlflow db upgrade` on it, or remove it: `panobench track` makes it anew" if not uri else ""
         raise PanobenchError(f"MLflow at {where}: {reason}{remedy}") from error
     finally:
