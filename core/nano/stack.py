@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,40 @@ def write_bpe(path: Path, merges: int = BPE_MERGES) -> None:
     # No line end after the last merge: open_clip would read it as an empty merge.
     # mtime=0 keeps the file the same to the bit on every run.
     path.write_bytes(gzip.compress("\n".join(lines).encode("utf-8"), mtime=0))
+
+
+def reduce_bpe(source: Path, texts: Iterable[str], target: Path) -> list[int]:
+    """Write a BPE with just the merges that `texts` need; they are encoded as before, other words into more tokens.
+
+    Returns:
+        for each token of the new vocabulary its number in the old one, to pick rows of an embedding.
+    """
+    old = bpe_tokenizer(source)
+    made_of = {"".join(pair): pair for pair in old.bpe_ranks}
+    needed: set[str] = set()
+
+    def need(token: str) -> None:
+        if token in made_of and token not in needed:
+            needed.add(token)
+            for part in made_of[token]:
+                need(part)
+
+    for word in {word for text in texts for word in text.split()} | {"a", "an"}:
+        for number in old.encode(word):
+            need(old.decoder[number])
+    header, *merges = gzip.decompress(source.read_bytes()).decode("utf-8").split("\n")
+    kept = [merge for merge in merges if merge.replace(" ", "") in needed]
+    target.write_bytes(gzip.compress("\n".join([header, *kept]).encode("utf-8"), mtime=0))
+    new = bpe_tokenizer(target)
+    return [old.encoder[new.decoder[number]] for number in range(new.vocab_size)]
+
+
+def with_vocabulary(judge: open_clip.CLIP, bpe: Path, rows: list[int]) -> open_clip.CLIP:
+    """The same judge over a vocabulary cut by `reduce_bpe`."""
+    cut = build_judge(bpe)
+    state = judge.state_dict()
+    cut.load_state_dict({**state, "token_embedding.weight": state["token_embedding.weight"][rows]})
+    return cut.eval()
 
 
 def bpe_tokenizer(path: Path) -> SimpleTokenizer:

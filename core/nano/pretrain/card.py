@@ -99,9 +99,9 @@ def _text(assets: Path, settings: Settings) -> str:
     return f"""# The nano base
 
 A miniature of Stable Diffusion 1.5 + AnimateDiff + CLIP, of the real classes (diffusers `AutoencoderKL`,
-`UNet2DConditionModel`, `MotionAdapter`; transformers `CLIPTextModel` with CLIP's own byte-pair encoding, cut to 6,000
-merges; an open_clip `CLIP` as the judge). This project made the weights itself, from nothing but its procedural world,
-so that the whole pipeline runs for real without a download. Licence: Apache-2.0, as the code.
+`UNet2DConditionModel`, `MotionAdapter`; transformers `CLIPTextModel` with CLIP's own byte-pair encoding, cut to the
+merges that the captions need; an open_clip `CLIP` as the judge). This project made the weights itself, from nothing but
+its procedural world, so that the whole pipeline runs for real without a download. Licence: Apache-2.0, as the code.
 
 Made by `panobench nano pretrain` with `assets/nano/pretrain.yaml` (seed {settings.seed}), on two shared CPU cores.
 

@@ -164,12 +164,16 @@ class Pretraining:
 
     def export(self, assets: Path) -> None:
         """Write `assets/base`, `assets/motion_adapter`, `assets/judge` as fp16, and the curves and figures beside."""
-        judge = self._judge()
+        # Tokens that no caption holds were never trained: their embeddings would only make the files larger.
+        bpe = self.work / "bpe_reduced.txt.gz"
+        captions = [*self.stills.captions, *self.clips.captions, *self.views.captions]
+        rows = stack.reduce_bpe(self.bpe, captions, bpe)
+        judge = stack.with_vocabulary(self._judge(), bpe, rows)
         encoder = stack.text_encoder_of(judge)
         unet = self._load("polish", UNet2DConditionModel)
-        stack.save_base(assets / "base", self.vae, encoder, unet, self.bpe)
+        stack.save_base(assets / "base", self.vae, encoder, unet, bpe)
         stack.save_motion_adapter(assets / "motion_adapter", self._load("motion_adapter", MotionAdapter))
-        stack.save_judge(assets / "judge", judge, self.bpe)
+        stack.save_judge(assets / "judge", judge, bpe)
         record = {name: read_json(self.work / f"{name}.json") for name in PLANS}
         write_json(assets / "training.json", record)
         curves = assets / "curves"

@@ -73,6 +73,22 @@ def test_text_encoder_is_the_judges_text_tower(smoke: Path) -> None:
     assert isinstance(encoder, CLIPTextModel)
 
 
+def test_a_reduced_vocabulary_embeds_captions_as_before(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    texts = ["a red ball on calm water, at dawn", "sand dunes in the desert, cloudy sky"]
+    stack.write_bpe(tmp_path / "whole.gz")
+    whole = stack.build_judge(tmp_path / "whole.gz").eval()
+    rows = stack.reduce_bpe(tmp_path / "whole.gz", texts, tmp_path / "cut.gz")
+    cut = stack.with_vocabulary(whole, tmp_path / "cut.gz", rows)
+    assert len(rows) < 600
+    with torch.no_grad():
+        before = whole.encode_text(stack.bpe_tokenizer(tmp_path / "whole.gz")(texts))
+        after = cut.encode_text(stack.bpe_tokenizer(tmp_path / "cut.gz")(texts))
+        assert torch.equal(before, after)
+        # Other words still have tokens.
+        assert cut.encode_text(stack.bpe_tokenizer(tmp_path / "cut.gz")(["an unheard-of volcano"])).isfinite().all()
+
+
 def test_colors_survive_an_untrained_vae() -> None:
     """The initialisation keeps flat colours; GroupNorm would make all of them alike."""
     torch.manual_seed(0)
