@@ -22,27 +22,12 @@ def smoke_params() -> dict[str, Any]:
     params: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["video"] = {"height": 32, "width": 64, "frames": 4, "fps": 4}
     params["dataset"].update(train_clips=3, reference_clips=2, frames=5)
+    params["run"]["methods"] = ["panorama_lora", "360dvd"]
     for name, training in params["training"].items():
-        training.update(steps=6 if name == "adapter360" else 2, batch=2, checkpoint_every=1)
+        training.update(steps=4 if name == "adapter360" else 2, batch=2, checkpoint_every=1)
     params["generation"].update(steps=2, batch=1, prompts="prompts.yaml")
     params["scoring"]["bootstrap"] = 100
     return params
-
-
-def write_random_assets(folder: Path) -> None:
-    """The nano stack with random weights, in the layout of the shipped one."""
-    import torch
-
-    from core.nano import stack
-
-    torch.manual_seed(0)
-    folder.mkdir(parents=True, exist_ok=True)
-    bpe = folder / "bpe_simple_vocab.txt.gz"
-    stack.write_bpe(bpe)
-    judge = stack.build_judge(bpe)
-    stack.save_base(folder / "base", stack.build_vae(), stack.text_encoder_of(judge), stack.build_unet(), bpe)
-    stack.save_motion_adapter(folder / "motion_adapter", stack.build_motion_adapter())
-    stack.save_judge(folder / "judge", judge, bpe)
 
 
 class Clone:
@@ -87,7 +72,7 @@ class Clone:
         """Write the parameters as they are now."""
         (self.root / "params.yaml").write_text(yaml.safe_dump(self.params, sort_keys=False), encoding="utf-8")
 
-    def run(self, *command: str, timeout: float = 400) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, timeout: float = 900) -> subprocess.CompletedProcess[str]:
         """Run a command in the clone, whatever its status."""
         return subprocess.run(
             command, cwd=self.root, env=self.environment, capture_output=True, text=True, timeout=timeout, check=False
@@ -99,7 +84,7 @@ class Clone:
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         return re.findall(r"Running stage '([^']+)'", done.stdout)
 
-    def repro_killed_when(self, begun: Callable[[], bool], timeout: float = 300) -> None:
+    def repro_killed_when(self, begun: Callable[[], bool], timeout: float = 900) -> None:
         """Start `dvc repro` and kill it and everything it started with -9 as soon as `begun()` is true."""
         with open(self.root.parent / "killed.log", "wb") as log:
             process = subprocess.Popen(
