@@ -15,22 +15,6 @@ from core.files import atomic_path, exclusive, publish_directory, read_json, sha
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path):
-    """A file system of 256 KiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
-    try:
-        done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("no mount command")
-    if done.returncode:
-        pytest.skip(f"mounting a tmpfs is not permitted here ({done.stderr.strip()})")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
     write_json(file, {"x": 1})

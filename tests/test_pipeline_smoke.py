@@ -7,10 +7,12 @@ import csv
 import hashlib
 import json
 import sqlite3
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.smoke import PROMPTS, Clone
 
@@ -152,3 +154,21 @@ def test_an_unreadable_video_is_named_and_the_rest_is_scored(clone: Clone, tmp_p
     assert "broken.mp4" in done.stderr
     assert "Traceback" not in done.stderr
     assert (tmp_path / "scores/metrics.json").is_file()
+
+
+def test_a_full_disk_is_one_line_and_the_next_run_goes_on(clone: Clone, small_disk: Path) -> None:
+    params = clone.params | {"profile": "full", "dataset": clone.params["dataset"] | {"train_clips": 60}}
+    (clone.root / "full.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    (clone.root / "outputs/full").symlink_to(small_disk)
+    done = clone.run("panobench", "data", "prepare", "--params", "full.yaml")
+    assert done.returncode == 1
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith("panobench: error: outputs/full/")
+    assert error.endswith(": the disk is full; free some space and run the same command again")
+    assert "Traceback" not in done.stderr
+    assert not half_files(small_disk)
+    assert not (small_disk / "dataset").exists()
+    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+    done = clone.run("panobench", "data", "prepare", "--params", "full.yaml")
+    assert done.returncode == 0, done.stderr
+    assert len(list((small_disk / "dataset/train/videos").iterdir())) == 60
