@@ -16,7 +16,10 @@ PYTHON = """#!/bin/sh
 case "$*" in
     *version_info*) exit {old} ;;
     --version) echo Python 3.9.9 ;;
-    "-m venv .venv") mkdir -p .venv/bin; cp "$0" .venv/bin/python; printf '#!/bin/sh\\necho uv "$@" >>calls' >.venv/bin/uv
+    "-m venv .venv")
+        mkdir -p .venv/bin
+        cp "$0" .venv/bin/python
+        printf '#!/bin/sh\\necho uv "$@" >>calls' >.venv/bin/uv
         chmod +x .venv/bin/uv ;;
     *) echo pip "$@" >>calls ;;
 esac
