@@ -1,6 +1,5 @@
 """What made a result: commit, command, versions."""
 
-import hashlib
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -39,9 +38,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def file_hash(path: str | Path) -> str | None:
-    """SHA-256 of a small file's bytes, or None if there is no such file."""
-    path = Path(path)
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None

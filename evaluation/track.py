@@ -45,6 +45,7 @@ class _Run:
     name: str
     stage: str  # as in dvc.yaml: train@NAME or score@NAME
     params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
     metrics: list[tuple[str, float, int, int]] = field(default_factory=list)  # name, value, step, ms after the start
     artifacts: list[tuple[Path, str]] = field(default_factory=list)  # file, folder in the run
     table: pd.DataFrame | None = None
@@ -139,7 +140,8 @@ def _method_runs(outputs: Path, comparison: Mapping[str, Any]) -> list[_Run]:
         run = _Run(" ".join(method["label"].split()), f"score@{name}")
         recipe = outputs / "recipes" / f"{name}.json"
         run.params = flat(read_json(recipe)) if recipe.is_file() else {}
-        run.params |= {"method": name, "scores_sha256": method["scores_sha256"], "videos": str(method["videos"])}
+        run.params |= {"method": name, "videos": str(method["videos"])}
+        run.tags = {"scores_sha256": method["scores_sha256"]}
         for metric, entry in comparison["metrics"].items():
             values = entry["methods"].get(name)
             if values:
@@ -283,7 +285,7 @@ def _log(
             client.log_artifact(parent, str(file))
     for run in tqdm(runs, desc="MLflow", unit="run", dynamic_ncols=True):
         entry = stages.get(run.stage)
-        own = {"stage": run.stage, "mlflow.parentRunId": parent}
+        own = {**run.tags, "stage": run.stage, "mlflow.parentRunId": parent}
         if entry:
             own["stage_hash"] = hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()
         _log_run(client, experiment, run, {**common, **own})

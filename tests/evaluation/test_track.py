@@ -125,6 +125,7 @@ def test_metrics_and_table_are_those_of_the_files(logged, monkeypatch):
             assert run.data.metrics[f"interval/{name}_high"] == entry["high"]
         assert run.data.params["rotation"] == json.dumps(method != "flat")
         assert run.data.params["weights.base/unet"] == "cd" * 32
+        assert len(run.data.tags["scores_sha256"]) == 64
         table = client.load_table(run.info.experiment_id, "per_video.json", [run_id])
         long = pd.read_parquet(root / f"outputs/nano/scores/{method}/scores.parquet")
         for row in long.itertuples():
