@@ -5,7 +5,6 @@ put numbers beside each other that were not measured the same way.
 """
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +90,7 @@ def load_scored(folder: str | Path, label: str | None = None, videos: str | Path
             raise PanobenchError(f"{videos}: the scored video '{missing[0]}' of {name} is not there; score again")
     return Scored(
         name=name,
-        label=re.sub(r"\s{2,}", "\N{EN SPACE}", label.strip()) if label else name,
+        label=label or name,
         folder=folder,
         scores=scores,
         summary=summary["metrics"],

@@ -137,7 +137,7 @@ def _method_runs(outputs: Path, comparison: Mapping[str, Any]) -> list[_Run]:
     for method in comparison["methods"]:
         name = method["name"]
         scores, videos = outputs / "scores" / name, outputs / "videos" / name
-        run = _Run(" ".join(method["label"].split()), f"score@{name}")
+        run = _Run(method["label"], f"score@{name}")
         recipe = outputs / "recipes" / f"{name}.json"
         run.params = flat(read_json(recipe)) if recipe.is_file() else {}
         run.params |= {"method": name, "videos": str(method["videos"])}

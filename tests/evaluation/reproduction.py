@@ -17,7 +17,7 @@ from tests.evaluation.worlds import FPS, stretched, turning
 HEIGHT, FRAMES = 32, 4
 PROMPTS = {"p0": "a <b>red</b> ball & a lake", "p1": "dunes at noon", "p2": "snow at night", "p3": "a quiet meadow"}
 METRICS = ("seam_ratio", "seam_step", "flicker", "motion_speed")
-LABELS = {"flat": "A  Flat picture", "round": "B  Panorama", "shaky": "C  Shaky panorama"}
+LABELS = {"flat": "A: Flat picture", "round": "B: Panorama", "shaky": "C: Shaky panorama"}
 
 
 def clip(method: str, seed: int) -> np.ndarray:

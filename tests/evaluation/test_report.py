@@ -93,7 +93,7 @@ def test_what_it_says_of_these_methods(comparison):
     assert flicker["best"] == "flat"
     assert comparison["metrics"]["motion_speed"]["leader"] is None
     found = {f["criterion"]: f["outcomes"] for f in report.findings(comparison)}
-    assert {"leader": "A\N{EN SPACE}Flat picture", "tied": "", "metrics": ["flicker"]} in found["Frame consistency"]
+    assert {"leader": "A: Flat picture", "tied": "", "metrics": ["flicker"]} in found["Frame consistency"]
     assert "Motion pattern" not in found
 
 

@@ -78,7 +78,7 @@ def test_one_parent_and_a_child_per_model_and_method(logged):
     assert set(record["runs"]) == {
         "train small_lora",
         "train small_adapter",
-        *(label.replace("  ", " ") for label in LABELS.values()),
+        *LABELS.values(),
     }
     for run_id in record["runs"].values():
         run = client.get_run(run_id)
@@ -87,7 +87,7 @@ def test_one_parent_and_a_child_per_model_and_method(logged):
         assert run.info.status == "FINISHED"
     files = {item.path for item in client.list_artifacts(record["parent"])}
     assert {"index.html", "comparison.json", "contact_sheet.png", "params.yaml"} <= files
-    flat_run = client.get_run(record["runs"]["A Flat picture"])
+    flat_run = client.get_run(record["runs"]["A: Flat picture"])
     assert len(flat_run.data.tags["stage_hash"]) == 64  # its stage is in dvc.lock, the others' are not
     assert "stage_hash" not in client.get_run(record["runs"]["train small_lora"]).data.tags
 
@@ -113,7 +113,7 @@ def test_metrics_and_table_are_those_of_the_files(logged, monkeypatch):
         "MLFLOW_TRACKING_URI", f"sqlite:///{root / 'mlflow.db'}"
     )  # load_table looks there, not at client
     for method, label in LABELS.items():
-        run_id = record["runs"][label.replace("  ", " ")]
+        run_id = record["runs"][label]
         run = client.get_run(run_id)
         scored = json.loads((root / f"outputs/nano/scores/{method}/metrics.json").read_text(encoding="utf-8"))[
             "metrics"
