@@ -131,6 +131,7 @@ def test_wrong_parameters_are_one_line_before_anything_runs(clone: Clone) -> Non
     assert done.returncode != 0
     assert "panobench: error: params.yaml: unknown key 'generation.stps'; did you mean 'steps'?" in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
+    assert clone.repro() == [], "what was there before the mistake is restored, not made again"
 
 
 def test_a_missing_asset_is_named(clone: Clone) -> None:
