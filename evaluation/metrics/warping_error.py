@@ -4,8 +4,8 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from core.flow import forward_backward_mask, warp_erp
 
+from core.flow import forward_backward_mask, warp_erp
 from evaluation.features import VideoFeatures
 from evaluation.metrics.base import Criterion, Direction, Metric, Need
 
