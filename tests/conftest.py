@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-# One thread each: tests are tiny, and their numbers must not depend on the machine's cores.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+# One thread: tests are tiny, their numbers must not depend on the machine's cores, and those that fork in order to kill
+# a stage in its middle must not inherit the locks of a thread pool. Set before anything imports torch.
+os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
