@@ -43,7 +43,7 @@ repro: $(INSTALLED)
 	@echo "Study    make study"
 
 test: $(INSTALLED)
-	@python -m pytest $(ARGS)
+	@python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 study: $(INSTALLED)
 	@panobench study serve $(ARGS)

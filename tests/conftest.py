@@ -34,6 +34,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(reason)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The whole pipeline first: of two workers one is at it while the other does nearly all the rest."""
+    items.sort(key=lambda item: item.path.name != "test_pipeline_smoke.py")
+
+
 def chromium_path() -> str | None:
     """Debian's or another system's chromium; a test tool's own build has no H.264."""
     return shutil.which("chromium") or shutil.which("chromium-browser")
