@@ -4,6 +4,8 @@ Sizes for a 32 x 64 video: VAE f=4, latents 8 x 16, four U-Net levels down to 1 
 """
 
 import json
+from collections.abc import Callable
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -170,3 +172,14 @@ def encode_tiny(params: "Params") -> Path:
         out / "partial/encode",
     )
     return out / "cache"
+
+
+def exit_code_of(function: Callable[..., None], *arguments: object) -> int | None:
+    """Run a module's function in a fresh process in this directory; its exit code, minus the signal that killed it.
+
+    Not a fork: a forked copy of a process with threads can hang in the first lock that one of them held.
+    """
+    process = get_context("spawn").Process(target=function, args=arguments)
+    process.start()
+    process.join()
+    return process.exitcode

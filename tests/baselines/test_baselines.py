@@ -19,7 +19,7 @@ from core.errors import PanobenchError
 from core.files import sha256
 from core.video import read_video, write_video
 from evaluation.manifest import read_manifest
-from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_adapter, tiny_params
+from tests.tiny import FRAMES, HEIGHT, WIDTH, exit_code_of, tiny_adapter, tiny_params
 
 ROOT = Path(__file__).parents[2]
 
@@ -108,27 +108,28 @@ def test_every_method_generates_its_own_videos_from_the_same_seeds(params):
         assert len({row.sha256 for row in rows}) == 3
 
 
+def generate_until_killed(params) -> None:
+    """Killed with SIGKILL before the first video of the second batch is in place."""
+    import baselines.generate as module
+
+    write = module.write_video
+
+    def die(path, *rest):
+        if path.stem == "tower-0":
+            path.with_name(".tower-0.1.tmp.mp4").write_bytes(b"half")
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(path, *rest)
+
+    module.write_video = die
+    generate(params, "d")
+
+
 def test_killed_generation_keeps_finished_videos_and_ends_with_the_same_bits(params, monkeypatch):
     import baselines.generate as module
 
     expected = {row.id: row.sha256 for row in read_manifest(generate(params, "d") / "manifest.jsonl")}
     shutil.rmtree("outputs/tiny/videos")
-    pid = os.fork()
-    if not pid:  # killed with SIGKILL before the first video of the second batch is in place
-        write = module.write_video
-
-        def die(path, *rest):
-            if path.stem == "tower-0":
-                path.with_name(".tower-0.1.tmp.mp4").write_bytes(b"half")
-                os.kill(os.getpid(), signal.SIGKILL)
-            write(path, *rest)
-
-        try:
-            module.write_video = die
-            generate(params, "d")
-        finally:
-            os._exit(1)
-    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+    assert exit_code_of(generate_until_killed, params) == -signal.SIGKILL
     assert not Path("outputs/tiny/videos/d").exists()
     kept = Path("outputs/tiny/partial/generate/d/road-0.mp4")
     stamp = kept.stat().st_mtime_ns

@@ -24,7 +24,7 @@ from core.nano.scene import sample_scene
 from core.sphere import view_directions
 from core.train.cache import Cache
 from core.video import read_video
-from tests.tiny import FRAMES, HEIGHT, WIDTH, encode_tiny, tiny_params, write_tiny_clips
+from tests.tiny import FRAMES, HEIGHT, WIDTH, encode_tiny, exit_code_of, tiny_params, write_tiny_clips
 
 NOUNS = ("desert", "dune", "meadow", "field", "snow", "plain", "water", "lake", "sea", "road", "mountain")
 THINGS = r"(red|orange|yellow|green|blue|purple|white) (?:hot air )?(ball|balloon|tower)\b"
@@ -170,6 +170,22 @@ def test_circular_encoding_has_no_seam(tiny_base):
     assert (plain - mean).abs().amax((0, 1, 2))[5:10].max() < (plain - mean).abs().amax((0, 1, 2))[[0, -1]].max()
 
 
+def encode_until_killed(*arguments) -> None:
+    """Killed with SIGKILL after the first of the shards is in place."""
+    import core.data.encode as module
+
+    encode = module.encode_video
+
+    def die(vae, frames, batch, circular):
+        if Path("outputs/tiny/partial/encode/clips-00000.safetensors").exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return encode(vae, frames, batch, circular)
+
+    module._CLIPS_PER_SHARD = 1
+    module.encode_video = die
+    module.encode_stage(*arguments)
+
+
 def test_killed_encode_goes_on_and_gives_the_same_bytes(tiny_base, tmp_path, monkeypatch):
     import core.data.encode as module
 
@@ -191,21 +207,7 @@ def test_killed_encode_goes_on_and_gives_the_same_bytes(tiny_base, tmp_path, mon
         out / "cache",
         out / "partial/encode",
     )
-    pid = os.fork()
-    if not pid:
-        encode = module.encode_video
-
-        def die(vae, frames, batch, circular):
-            if Path("outputs/tiny/partial/encode/clips-00000.safetensors").exists():
-                os.kill(os.getpid(), signal.SIGKILL)
-            return encode(vae, frames, batch, circular)
-
-        try:
-            module.encode_video = die
-            module.encode_stage(*arguments)
-        finally:
-            os._exit(1)
-    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+    assert exit_code_of(encode_until_killed, *arguments) == -signal.SIGKILL
     assert not (out / "cache").exists()
     stamp = (out / "partial/encode/clips-00000.safetensors").stat().st_mtime_ns
     module.encode_stage(*arguments)

@@ -22,7 +22,7 @@ from core.train.cache import Cache, draw_clips, mirror_map, seeded
 from core.train.diffusion import draw_batch
 from core.train.loop import LoopSettings, fit, learning_rate
 from core.train.run import train_model
-from tests.tiny import FRAMES, HEIGHT, WIDTH, encode_tiny, tiny_params
+from tests.tiny import FRAMES, HEIGHT, WIDTH, encode_tiny, exit_code_of, tiny_params
 
 
 @pytest.fixture(scope="module")
@@ -116,26 +116,19 @@ def test_no_graph_before_the_first_injection(inside, tiny_base):
     assert graphs == [False, True, True, True]
 
 
-def train_in_child(params, name: str, kill_at: int, monkeypatch) -> int:
-    """Train in a forked process that kills itself (SIGKILL) inside step `kill_at`; returns its wait status."""
+def train_until_killed(params, name: str, kill_at: int) -> None:
+    """Train, and be killed (SIGKILL) inside step `kill_at`."""
     import core.train.loop as loop
 
-    pid = os.fork()
-    if pid:
-        return os.waitpid(pid, 0)[1]
-    with monkeypatch.context() as patch:
-        rate = loop.learning_rate
+    rate = loop.learning_rate
 
-        def die(settings, step):
-            if step == kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return rate(settings, step)
+    def die(settings, step):
+        if step == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rate(settings, step)
 
-        patch.setattr(loop, "learning_rate", die)
-        try:
-            train_model(params, name)
-        finally:
-            os._exit(1)
+    loop.learning_rate = die
+    train_model(params, name)
 
 
 @pytest.mark.parametrize("name", ["lora", "adapter"])
@@ -151,7 +144,7 @@ def test_killed_training_resumes_to_the_same_losses(workplace, tiny_base, tmp_pa
         shutil.copytree(workplace / "outputs/tiny/cache", tmp_path / label / "outputs/tiny/cache")
         monkeypatch.chdir(tmp_path / label)
         if label == "killed":
-            assert os.WTERMSIG(train_in_child(params, name, 5, monkeypatch)) == signal.SIGKILL
+            assert exit_code_of(train_until_killed, params, name, 5) == -signal.SIGKILL
             assert not (params.outputs / "models" / name).exists()
             checkpoint = params.outputs / "checkpoints" / name / "last.pt"
             assert torch.load(checkpoint, weights_only=True)["history"][-1]["step"] == 4
