@@ -48,7 +48,9 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_everything_is_shipped_and_loads(smoke: Path) -> None:
     """The base is a folder that diffusers' own pipeline opens and runs."""
-    pipeline = StableDiffusionPipeline.from_pretrained(smoke / "base", safety_checker=None, local_files_only=True)
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        smoke / "base", torch_dtype=torch.float32, safety_checker=None, local_files_only=True
+    )
     pipeline.set_progress_bar_config(disable=True)
     image = pipeline("a red ball", height=64, width=128, num_inference_steps=2, output_type="np").images
     assert image.shape == (1, 64, 128, 3)
