@@ -54,7 +54,8 @@ def _draw_samples(assets: Path, settings: Settings) -> None:
     )
     for pipeline in (still, moving):
         pipeline.set_progress_bar_config(disable=True)
-    common = {"height": h, "width": w, "num_inference_steps": 25, "guidance_scale": 6.0, "output_type": "np"}
+    sampling = {"num_inference_steps": settings.sample_steps, "guidance_scale": 6.0}
+    common = {"height": h, "width": w, "output_type": "np", **sampling}
     pictures, strips = [], []
     for i, prompt in enumerate(PROMPTS):
         image = still(prompt, generator=torch.Generator().manual_seed(i), **common).images[0]
@@ -136,7 +137,7 @@ All from the `train` split of the world; no reference or test scene was ever tra
 ## Samples
 
 `samples.png`, pictures of the U-Net alone, and `clips.png`, the first, middle and last frame with the motion modules;
-25 DDIM steps, guidance 6, seeds 0 to 5, the first and only try. Prompts, row by row:
+{settings.sample_steps} DDIM steps, guidance 6, seeds 0 to 5, the first and only try. Prompts, row by row:
 
 {prompts}
 

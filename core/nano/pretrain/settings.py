@@ -28,6 +28,7 @@ class Settings:
     unet: Plan
     motion: Plan
     polish: Plan
+    sample_steps: int = 25  # DDIM steps of the card's samples
 
     @classmethod
     def read(cls, path: Path) -> Settings:

@@ -31,6 +31,7 @@ judge: {steps: 2, batch: 4, learning_rate: 1.0e-3, ema: 0.5}
 unet: {steps: 2, batch: 2, learning_rate: 1.0e-3, ema: 0.5}
 motion: {steps: 2, batch: 1, learning_rate: 1.0e-3, ema: 0.5}
 polish: {steps: 1, batch: 1, learning_rate: 1.0e-3, ema: 0.5}
+sample_steps: 1
 """
 
 
