@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.nano.render import GROUND, ROAD_HALF_WIDTH, SKY, THING, trace
+from core.nano.ground import ROAD_HALF_WIDTH
+from core.nano.render import GROUND, SKY, THING, trace
 from core.nano.scene import Scene, Terrain, Time
 
 _TERRAIN: dict[Terrain, tuple[str, ...]] = {

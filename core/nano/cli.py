@@ -13,14 +13,23 @@ def nano() -> None:
 
 
 @nano.command()
-@click.option("--settings", type=click.Path(path_type=Path), default="assets/nano/pretrain.yaml", show_default=True)
-@click.option("--work", type=click.Path(path_type=Path), default="outputs/nano-base", show_default=True)
-@click.option("--assets", type=click.Path(path_type=Path), default="assets/nano", show_default=True)
-@click.option("--phase", "phases", multiple=True, help="data, vae, judge, unet, motion, polish, export; default: all.")
+@click.option("--settings", type=click.Path(path_type=Path), help="Default: assets/nano/pretrain.yaml.")
+@click.option("--work", type=click.Path(path_type=Path), help="Data and checkpoints; default: outputs/nano-base.")
+@click.option("--assets", type=click.Path(path_type=Path), help="Where the weights go; default: assets/nano.")
+@click.option("--smoke", is_flag=True, help="A few steps of everything, written below outputs/nano-smoke.")
+@click.option(
+    "--phase", "phases", multiple=True, help="data, vae, decoder, judge, unet, motion, polish, export; default: all."
+)
 @click.option("--threads", type=int, default=None, help="CPU threads of the training; default: all cores.")
 @click.option("--workers", type=int, default=2, show_default=True, help="Processes that render.")
 def pretrain(
-    settings: Path, work: Path, assets: Path, phases: tuple[str, ...], threads: int | None, workers: int
+    settings: Path | None,
+    work: Path | None,
+    assets: Path | None,
+    smoke: bool,
+    phases: tuple[str, ...],
+    threads: int | None,
+    workers: int,
 ) -> None:
     """Train the nano base from nothing but the procedural world. Resumes where a killed run stopped."""
     import torch
@@ -30,7 +39,12 @@ def pretrain(
 
     if threads:
         torch.set_num_threads(threads)
-    Pretraining(Settings.read(settings), work, workers).run(list(phases or PHASES), assets)
+    if smoke:
+        settings = settings or Path("assets/nano/smoke.yaml")
+        work, assets = work or Path("outputs/nano-smoke/work"), assets or Path("outputs/nano-smoke/assets")
+    read = Settings.read(settings or Path("assets/nano/pretrain.yaml"))
+    pretraining = Pretraining(read, work or Path("outputs/nano-base"), workers)
+    pretraining.run(list(phases or PHASES), assets or Path("assets/nano"))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ from core.flow import (
     spherical_displacement,
     warp_erp,
 )
-from core.nano.render import erp_flow, render_clip
+from core.nano.flow import erp_flow
+from core.nano.render import render_clip
 from core.nano.scene import sample_scene
 from core.sphere import angle_between, erp_directions, erp_lonlat, latitude_weights, rotate_erp, rotation_matrix
 

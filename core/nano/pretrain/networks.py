@@ -23,7 +23,7 @@ CAPTION_DROPOUT = 0.1
 
 def to_unit(images: np.ndarray) -> Tensor:
     """uint8 (..., H, W, 3) to float32 (..., 3, H, W) in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(images)).movedim(-1, -3).float() / 127.5 - 1.0
+    return torch.tensor(images).movedim(-1, -3).float() / 127.5 - 1.0
 
 
 # --- VAE --------------------------------------------------------------------------------------------------------------
@@ -50,12 +50,72 @@ def train_vae(
             x = x[: max(1, plan.batch // 2)]
         posterior = vae.encode(x).latent_dist
         y = vae.decode(posterior.sample()).sample
-        error = (y - x).abs().mean() + 0.5 * (y - x).pow(2).mean()
-        for size in (2, 4, 8):
-            error = error + functional.avg_pool2d(y - x, size).abs().mean()
-        return error + 1e-5 * posterior.kl().mean() / posterior.mean[0].numel()
+        return _picture_loss(y, x) + 1e-5 * posterior.kl().mean() / posterior.mean[0].numel()
 
     return fit("vae", vae, loss, plan, folder, seed)
+
+
+def _picture_loss(y: Tensor, x: Tensor) -> Tensor:
+    """L1 on pixels and on pictures averaged over 2, 4 and 8 pixels, and half of the squared error."""
+    error = (y - x).abs().mean() + 0.5 * (y - x).pow(2).mean()
+    for size in (2, 4, 8):
+        error = error + functional.avg_pool2d(y - x, size).abs().mean()
+    return error
+
+
+def train_decoder(
+    vae: AutoencoderKL,
+    latents: Tensor,
+    stills: Pictures,
+    plan: Plan,
+    folder: Path,
+    seed: int,
+    noise: float = 0.25,
+    whole_from: float = 0.7,
+) -> dict[str, float]:
+    """The decoder alone, on latents (N, 4, h, w) of `stills` that noise of up to `noise` was added to.
+
+    A diffusion model's latents are never quite clean, and a decoder that saw only clean ones turns what is left of the
+    noise into blocks of a latent's size. The differences of neighbouring pixels count as much as the pixels do, for
+    blocks are wrong there first. The encoder stays, and with it everything that was trained on its latents.
+    """
+    h, w = latents.shape[-2:]
+    scale = stills.images.shape[2] // h
+
+    def loss(generator: torch.Generator) -> Tensor:
+        picked = torch.randint(len(latents), (plan.batch,), generator=generator)
+        x = to_unit(np.stack([stills.images[i, 0] for i in picked.tolist()]))
+        z = latents[picked].float()
+        if int(generator.initial_seed() % 1_000_003) < whole_from * plan.steps and h > 8:
+            top = int(torch.randint(h - 7, (1,), generator=generator))
+            left = int(torch.randint(w - 15, (1,), generator=generator))
+            z = z[..., top : top + 8, left : left + 16]
+            x = x[..., scale * top : scale * (top + 8), scale * left : scale * (left + 16)]
+        else:
+            z, x = z[: max(1, plan.batch // 4)], x[: max(1, plan.batch // 4)]
+        level = noise * torch.rand(len(z), 1, 1, 1, generator=generator)
+        y = vae.decode(z + level * torch.randn(z.shape, generator=generator)).sample
+        edges = (y.diff(dim=-1) - x.diff(dim=-1)).abs().mean() + (y.diff(dim=-2) - x.diff(dim=-2)).abs().mean()
+        return _picture_loss(y, x) + edges
+
+    return fit("decoder", torch.nn.ModuleList([vae.post_quant_conv, vae.decoder]), loss, plan, folder, seed)
+
+
+@torch.no_grad()
+def blockiness(vae: AutoencoderKL, images: np.ndarray) -> float:
+    """Mean step between columns where two latents meet, over that inside a latent's block; 1 where nothing shows.
+
+    Divided by the same of the pictures themselves, uint8 (N, H, W, 3).
+    """
+    x = to_unit(images)
+    y = torch.cat([vae.decode(vae.encode(part).latent_dist.mean).sample for part in x.split(16)])
+    stride = 2 ** (len(vae.config.block_out_channels) - 1)
+    ratios = []
+    for pictures in (y, x):
+        steps = pictures.diff(dim=-1).abs().mean((0, 1, 2))
+        border = torch.arange(1, len(steps) + 1) % stride == 0
+        ratios.append(steps[border].mean() / steps[~border].mean())
+    return float(ratios[0] / ratios[1])
 
 
 @torch.no_grad()

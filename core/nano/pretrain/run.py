@@ -21,7 +21,7 @@ from core.nano.pretrain.loop import Plan
 from core.nano.pretrain.settings import PLANS, Settings
 from core.nano.pretrain.world import Pictures, pictures
 
-PHASES = ("data", "vae", "judge", "unet", "motion", "polish", "export")
+PHASES = ("data", "vae", "decoder", "judge", "unet", "motion", "polish", "export")
 
 
 class Pretraining:
@@ -94,6 +94,20 @@ class Pretraining:
         summary["psnr_panoramas"] = networks.reconstruction_psnr(vae, panoramas)
         write_json(self.work / "vae.json", summary)
 
+    def train_decoder(self) -> None:
+        """The VAE's decoder once more, on latents with a little noise."""
+        vae = self.vae.requires_grad_(True)
+        held_out, panoramas = self.held_out.images[:256, 0], self.panoramas.images[:64, 0]
+        before = networks.blockiness(vae, held_out)
+        summary = networks.train_decoder(
+            vae, self._still_latents(), self.stills, self.settings.decoder, self.work, self.settings.seed + 5
+        )
+        vae.save_pretrained(self.work / "decoder")
+        summary["psnr_held_out_views"] = networks.reconstruction_psnr(vae, held_out)
+        summary["psnr_panoramas"] = networks.reconstruction_psnr(vae, panoramas)
+        summary["blockiness_before"], summary["blockiness"] = before, networks.blockiness(vae, held_out)
+        write_json(self.work / "decoder.json", summary)
+
     def train_judge(self) -> None:
         """Judge on square views."""
         torch.manual_seed(self.settings.seed + 1)
@@ -117,11 +131,14 @@ class Pretraining:
         self._train_on_stills("polish", unet, self.settings.polish, self.settings.seed + 4, weighted=False)
 
     def _train_on_stills(self, name: str, unet: Any, plan: Plan, seed: int, weighted: bool) -> None:
-        latents = networks.encode_pictures(self.vae, self.stills, self.work / "stills_latents.pt")[:, 0]
+        latents = self._still_latents()
         texts, empty = self._texts(self.stills.captions)
         summary = networks.train_unet(name, unet, latents, texts, empty, plan, self.work, seed, weighted)
         unet.save_pretrained(self.work / name)
         write_json(self.work / f"{name}.json", summary)
+
+    def _still_latents(self) -> torch.Tensor:
+        return networks.encode_pictures(self.vae, self.stills, self.work / "stills_latents.pt")[:, 0]
 
     def train_motion(self) -> None:
         """Motion modules on the latents of the clips."""
@@ -138,7 +155,7 @@ class Pretraining:
 
     @property
     def vae(self) -> AutoencoderKL:
-        """The trained VAE."""
+        """The VAE as the first training left it: its encoder is the one that ships."""
         return self._load("vae", AutoencoderKL)
 
     def _load(self, name: str, kind: Any) -> Any:
@@ -171,7 +188,7 @@ class Pretraining:
         judge = stack.with_vocabulary(self._judge(), bpe, rows)
         encoder = stack.text_encoder_of(judge)
         unet = self._load("polish", UNet2DConditionModel)
-        stack.save_base(assets / "base", self.vae, encoder, unet, bpe)
+        stack.save_base(assets / "base", self._load("decoder", AutoencoderKL), encoder, unet, bpe)
         stack.save_motion_adapter(assets / "motion_adapter", self._load("motion_adapter", MotionAdapter))
         stack.save_judge(assets / "judge", judge, bpe)
         record = {name: read_json(self.work / f"{name}.json") for name in PLANS}

@@ -11,7 +11,7 @@ import yaml
 from core.errors import PanobenchError
 from core.nano.pretrain.loop import Plan
 
-PLANS = ("vae", "judge", "unet", "motion", "polish")
+PLANS = ("vae", "decoder", "judge", "unet", "motion", "polish")
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Settings:
     erp_share: float
     data: dict[str, int]
     vae: Plan
+    decoder: Plan
     judge: Plan
     unet: Plan
     motion: Plan

@@ -20,29 +20,14 @@ from core.nano.pretrain.networks import normalise_latents
 from core.nano.pretrain.settings import Settings
 from core.nano.pretrain.world import pictures
 
-SMOKE = """
-seed: 1
-size: [64, 128]
-frames: 4
-erp_share: 0.1
-data: {stills: 12, panoramas: 4, views: 12, held_out_views: 8, clips: 3}
-vae: {steps: 2, batch: 2, learning_rate: 1.0e-3, ema: 0.5}
-judge: {steps: 2, batch: 4, learning_rate: 1.0e-3, ema: 0.5}
-unet: {steps: 2, batch: 2, learning_rate: 1.0e-3, ema: 0.5}
-motion: {steps: 2, batch: 1, learning_rate: 1.0e-3, ema: 0.5}
-polish: {steps: 1, batch: 1, learning_rate: 1.0e-3, ema: 0.5}
-sample_steps: 1
-"""
-
 
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Assets made by `panobench nano pretrain` at smoke size."""
     folder = tmp_path_factory.mktemp("pretrain")
-    (folder / "smoke.yaml").write_text(SMOKE)
-    options = {"settings": folder / "smoke.yaml", "work": folder / "work", "assets": folder / "assets", "workers": 1}
+    options = {"work": folder / "work", "assets": folder / "assets", "workers": 1}
     arguments = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    result = CliRunner().invoke(nano, ["pretrain", *arguments], catch_exceptions=False)
+    result = CliRunner().invoke(nano, ["pretrain", "--smoke", *arguments], catch_exceptions=False)
     assert result.exit_code == 0
     return folder / "assets"
 
@@ -158,6 +143,6 @@ def test_a_resumed_fit_equals_an_uninterrupted_one(tmp_path: Path, monkeypatch: 
 
 
 def test_bad_settings_are_named(tmp_path: Path) -> None:
-    (tmp_path / "bad.yaml").write_text(SMOKE.replace("ema", "emma", 1))
+    (tmp_path / "bad.yaml").write_text(Path("assets/nano/smoke.yaml").read_text().replace("ema", "emma", 1))
     with pytest.raises(PanobenchError, match=r"bad\.yaml.*emma"):
         Settings.read(tmp_path / "bad.yaml")

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from core.errors import PanobenchError
 from core.nano.captions import caption, shown_everywhere, shown_in
-from core.nano.render import GROUND, SKY, THING, carry, erp_flow, render_clip, render_frame, trace, view_flow
+from core.nano.flow import carry, erp_flow, view_flow
+from core.nano.render import GROUND, SKY, THING, render_clip, render_frame, trace
 from core.nano.scene import Camera, Scene, face, sample_scene
 from core.sphere import erp_directions, erp_to_view, rotation_matrix, sample_erp, view_directions
 
