@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -78,8 +78,9 @@ def _known_keys(location: list[str], content: dict[str, Any]) -> list[str]:
             model = Method
         else:
             annotation = model.model_fields[part].annotation
-            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-                model = annotation
+            for option in get_args(annotation) or (annotation,):  # also that of `Section | None`
+                if isinstance(option, type) and issubclass(option, BaseModel):
+                    model = option
     return list(model.model_fields)
 
 

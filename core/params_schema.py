@@ -74,11 +74,26 @@ class Encode(Section):
     mirror: bool = False
 
 
+class Validation(Section):
+    """Videos of the model in training, for people to look at; they do not change the training."""
+
+    #: Steps from one set of videos to the next.
+    every: Positive
+    prompts: Annotated[list[str], Field(min_length=1)]
+    #: DDIM steps of each video.
+    steps: Positive = 25
+    guidance_scale: Annotated[float, Field(ge=1)] = 7.5
+    #: Sample with latent rotation and circular padding.
+    enhanced: bool = True
+
+
 class Training(Section):
     """What both kinds of training share."""
 
     steps: Positive
+    #: Samples that a process holds at a time; a step has batch x gradient_accumulation x processes of them.
     batch: Positive
+    gradient_accumulation: Positive = 1
     learning_rate: Annotated[float, Field(gt=0)]
     #: constant as in the paper, or cosine: decays to zero at the last step, better for short trainings.
     schedule: Literal["constant", "cosine"] = "constant"
@@ -93,7 +108,15 @@ class Training(Section):
     random_flip: bool = False
     #: Train with the circular padding of 360ET, as methods with `circular_padding` sample.
     circular_padding: bool = False
+    #: Mixed precision of the forward and backward pass; trained weights and optimiser stay fp32.
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    #: Compute the U-Net's activations again in the backward pass instead of keeping them: less memory, more time.
+    gradient_checkpointing: bool = False
+    #: Decay of an exponential moving average of the weights, which is what the model folder then holds.
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    #: Read what `panobench data encode` left; false: encode clips at every step, which rolls them by single pixels.
+    cached: bool = True
+    validation: Validation | None = None
     #: Steps between checkpoints from which a killed run resumes.
     checkpoint_every: Positive = 25
 

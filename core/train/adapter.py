@@ -6,14 +6,14 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 import torch
-from torch import Tensor
+from diffusers import UNetMotionModel
 
 from core.model.adapter import Adapter360, inject_features
 from core.model.base import Base
-from core.model.enhance import circular_padding, diffusion_loss
+from core.model.enhance import circular_padding
 from core.params_schema import AdapterTraining
-from core.train.cache import Cache
-from core.train.diffusion import draw_batch
+from core.train.cache import Clips
+from core.train.diffusion import Drawing, Losses
 
 
 def build_adapter(base: Base, settings: AdapterTraining, seed: int) -> Adapter360:
@@ -33,48 +33,34 @@ def build_adapter(base: Base, settings: AdapterTraining, seed: int) -> Adapter36
 
 def adapter_loss(
     base: Base,
+    unet: UNetMotionModel,  # the base's, frozen
     adapter: Adapter360,  # trained
-    cache: Cache,
+    clips: Clips,
     settings: AdapterTraining,
     frames: int,
     seed: int,
     stack: ExitStack,  # closes what the loss keeps open for all steps
-) -> Callable[[int], Tensor]:
-    """The loss of a step.
+) -> Callable[[int, range, int], Losses]:
+    """The loss of rows of a step.
 
     Nothing before the first injection has a graph, since neither its weights nor its input require gradients: the
     backward pass ends behind the first down block by itself.
     """
-    unet, scheduler = base.motion_unet(), base.scheduler
-    device = unet.device
-    captions = [clip["whole" if settings.whole_erp_captions else "caption"] for clip in cache.clips]
+    captions = [clip["whole" if settings.whole_erp_captions else "caption"] for clip in clips.clips]
+    draw = Drawing(clips, base, captions, settings, seed, frames, settings.stride, settings.motion_dropout)
     if settings.circular_padding:
         stack.enter_context(circular_padding(unet, adapter))
 
-    def loss_of_step(step: int) -> Tensor:
-        batch = draw_batch(
-            cache,
-            base.vae,
-            captions,
-            settings.batch,
-            frames,
-            settings.stride,
-            seed,
-            step,
-            scheduler.config.num_train_timesteps,
-            settings.caption_dropout,
-            settings.random_roll,
-            settings.random_flip,
-            settings.motion_dropout,
-        )
-        assert batch.condition is not None
-        latents, noise, timesteps = (x.to(device) for x in (batch.latents, batch.noise, batch.timesteps))
-        noisy = scheduler.add_noise(latents, noise, timesteps)
-        text = torch.stack([cache.text(caption) for caption in batch.captions]).to(device)
-        with inject_features(unet, adapter(batch.condition.to(device))):
+    def losses(step: int, rows: range, total: int) -> Losses:
+        batch = draw(step, rows, total).to(unet.device)
+        text = torch.stack([clips.text(caption) for caption in batch.captions]).to(unet.device)
+        with inject_features(unet, adapter(batch.condition)):
             prediction = unet(
-                noisy, timesteps, encoder_hidden_states=text.repeat_interleave(frames, 0), return_dict=False
+                batch.noisy(base.scheduler),
+                batch.timesteps,
+                encoder_hidden_states=text.repeat_interleave(frames, 0),
+                return_dict=False,
             )[0]
-        return diffusion_loss(prediction, noise, settings.latitude_loss)
+        return Losses.of(prediction, batch, settings.latitude_loss)
 
-    return loss_of_step
+    return losses

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from functools import cached_property
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import safe_open
@@ -15,8 +17,45 @@ from torch import Tensor
 from core.errors import PanobenchError
 from core.files import read_json
 from core.flow import flow_condition
+from core.model.enhance import roll_columns
 
 SCHEMA = 1
+
+
+@dataclass
+class Window:
+    """Some frames of a clip, turned and mirrored as asked for."""
+
+    mean: Tensor  # (F,4,h,w) float, of the VAE's posterior, not yet scaled
+    std: Tensor  # like mean
+    condition: Tensor | None  # (F,3,H,W) float in [-1,1], as the adapter reads it
+
+
+class Clips(Protocol):
+    """A training set: encoded (`Cache`), or raw and encoded at every step (`core.train.raw.RawClips`)."""
+
+    folder: Path
+    hash: str  # of everything that is read
+    clips: list[dict[str, Any]]  # videoid, frames, caption, whole
+    mirrored: bool  # whether mirrored windows can be had
+
+    def __len__(self) -> int:
+        """Number of clips."""
+
+    def text(self, text: str) -> Tensor:
+        """Embedding of a caption of the set or of "", (tokens, C) float."""
+
+    def window(
+        self,
+        clip: int,
+        start: int,
+        frames: int,
+        stride: int,  # source frames from one to the next
+        mirrored: bool,  # left and right exchanged, and with them the sign of the horizontal flow
+        turn: float,  # to the right, in whole turns from 0 to 1; rounded down to what the set can turn by
+        motion: bool,  # with the condition
+    ) -> Window:
+        """Frames start, start + stride, ... of a clip."""
 
 
 class Cache:
@@ -32,6 +71,7 @@ class Cache:
             raise PanobenchError(f"{index_file}: schema {self.index.get('schema')}, expected {SCHEMA}; encode again")
         self.hash = hashlib.sha256(index_file.read_bytes()).hexdigest()
         self.clips: list[dict[str, Any]] = self.index["clips"]
+        self.mirrored: bool = self.index["mirrored"]
         self._text_rows = {text: row for row, text in enumerate(self.index["texts"])}
         self._shards: dict[str, Any] = {}
 
@@ -47,6 +87,18 @@ class Cache:
         if text not in self._text_rows:
             raise PanobenchError(f"{self.folder}: the caption {text!r} is not encoded; encode again")
         return self._text[self._text_rows[text]]
+
+    def window(
+        self, clip: int, start: int, frames: int, stride: int, mirrored: bool, turn: float, motion: bool
+    ) -> Window:
+        """Frames of a clip; turned by whole latent columns, the condition by the pixels that they are of."""
+        mean, std = self.latents(clip, start, frames, stride, mirrored)
+        columns = int(turn * mean.shape[-1])
+        condition = None
+        if motion:
+            condition = self.condition(clip, start, frames, stride, mirrored)
+            condition = roll_columns(condition, columns * condition.shape[-1] // mean.shape[-1])
+        return Window(roll_columns(mean, columns), roll_columns(std, columns), condition)
 
     def latents(
         self, clip: int, start: int, frames: int, stride: int = 1, mirrored: bool = False
@@ -96,13 +148,12 @@ def seeded(*parts: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
-def draw_clips(clips: int, batch: int, seed: int, step: int) -> list[int]:
-    """The clips of one step: epochs of seeded permutations, without keeping any state."""
-    order: dict[int, list[int]] = {}
-    picked = []
-    for position in range(step * batch, (step + 1) * batch):
-        epoch, place = divmod(position, clips)
-        if epoch not in order:
-            order[epoch] = torch.randperm(clips, generator=seeded(seed, "epoch", epoch)).tolist()
-        picked.append(order[epoch][place])
-    return picked
+def draw_clips(clips: int, positions: Iterable[int], seed: int) -> list[int]:
+    """The clips at these positions of the training: epochs of seeded permutations, without keeping any state."""
+    places = (divmod(position, clips) for position in positions)
+    return [_epoch(clips, epoch, seed)[place] for epoch, place in places]
+
+
+@lru_cache(maxsize=2)
+def _epoch(clips: int, epoch: int, seed: int) -> list[int]:
+    return torch.randperm(clips, generator=seeded(seed, "epoch", epoch)).tolist()

@@ -1,4 +1,4 @@
-"""What both trainings share of diffusion: sampled latents, timesteps, noise and captions of one step."""
+"""What both trainings share of diffusion: sampled latents, timesteps, noise and captions of one step, and its loss."""
 
 from __future__ import annotations
 
@@ -6,74 +6,123 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import DDIMScheduler
 from torch import Tensor
 
 from core.errors import PanobenchError
-from core.model.base import normalise_latents
-from core.model.enhance import roll_columns
-from core.train.cache import Cache, draw_clips, seeded
+from core.model.base import Base, normalise_latents
+from core.model.enhance import diffusion_loss
+from core.params_schema import Training
+from core.train.cache import Clips, draw_clips, seeded
 
 
 @dataclass
 class Batch:
-    """The training material of one step."""
+    """The training material of some rows of a step."""
 
-    latents: Tensor  # (B,4,F,h,w) float, as the U-Net sees them
+    latents: Tensor  # (B,4,F,h,w) float, or (B,4,h,w) of one frame, as the U-Net sees them
     condition: Tensor | None  # (B,F,3,H,W) float in [-1,1]
     captions: list[str]  # "" where dropped
     noise: Tensor  # like latents
     timesteps: Tensor  # (B,) int64 in [0, T)
 
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device."""
+        condition = None if self.condition is None else self.condition.to(device)
+        moved = (x.to(device) for x in (self.noise, self.timesteps))
+        return Batch(self.latents.to(device), condition, self.captions, *moved)
 
-def draw_batch(
-    cache: Cache,
-    vae: AutoencoderKL,
-    captions: Sequence[str],  # per clip of the cache
-    batch: int,
-    frames: int,
-    stride: int,  # source frames from one to the next
-    seed: int,
-    step: int,
-    timesteps: int,  # of the noise schedule
-    caption_dropout: float,
-    random_roll: bool,  # random yaw in whole latent columns, latents and condition alike
-    random_flip: bool,
-    motion_dropout: float | None = None,  # None: no condition at all
-) -> Batch:
-    """Draw one step's batch; the same for the same (seed, step), whatever ran before."""
-    generator = seeded(seed, "step", step)
+    def frame(self, index: int) -> Batch:
+        """One frame of the latents and their noise, (B,4,h,w), for the 2D U-Net; without condition."""
+        return Batch(self.latents[:, :, index], None, self.captions, self.noise[:, :, index], self.timesteps)
 
-    def uniform() -> float:
-        return torch.rand((), generator=generator).item()
+    def noisy(self, scheduler: DDIMScheduler) -> Tensor:
+        """The latents at their timesteps, like latents."""
+        return scheduler.add_noise(self.latents, self.noise, self.timesteps)
 
-    if random_flip and not cache.index["mirrored"]:
-        raise PanobenchError(f"{cache.folder}: random_flip needs mirrored latents; set encode.mirror and encode again")
-    rows, conditions, texts = [], [], []
-    for clip in draw_clips(len(cache), batch, seed, step):
-        span = (frames - 1) * stride + 1
-        spare = cache.clips[clip]["frames"] - span
-        if spare < 0:
+
+@dataclass
+class Losses:
+    """The loss of some rows, lower is better."""
+
+    mean: Tensor  # scalar, with its graph
+    each: Tensor  # (B,) per row, without
+    timesteps: Tensor  # (B,) int64, where each was measured
+
+    @classmethod
+    def of(cls, prediction: Tensor, batch: Batch, latitude_loss: str) -> Losses:
+        """Of the predicted noise (B,4,F,h,w); for `latitude_loss` see `diffusion_loss`."""
+        with torch.no_grad():
+            pairs = zip(prediction, batch.noise, strict=True)
+            each = torch.stack([diffusion_loss(predicted, noise, latitude_loss) for predicted, noise in pairs])
+        return cls(diffusion_loss(prediction, batch.noise, latitude_loss), each, batch.timesteps)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How a training draws its samples.
+
+    What a row of a step is depends on seed, step and the number of rows in the step alone: not on what ran before, nor
+    on how the rows are divided among micro-batches and processes.
+    """
+
+    clips: Clips
+    base: Base
+    captions: Sequence[str]  # per clip
+    settings: Training
+    seed: int
+    frames: int
+    stride: int = 1  # source frames from one to the next
+    motion_dropout: float | None = None  # None: no condition at all
+
+    def __call__(self, step: int, rows: range, total: int) -> Batch:
+        """Draw these of the `total` rows of a step, over all processes."""
+        if self.settings.random_flip and not self.clips.mirrored:
             raise PanobenchError(
-                f"{cache.folder}: clip {cache.clips[clip]['videoid']} has {cache.clips[clip]['frames']} frames, "
-                f"training needs {span}"
+                f"{self.clips.folder}: random_flip needs mirrored latents; set encode.mirror and encode again"
             )
-        start = int(uniform() * (spare + 1))
-        mirrored = uniform() < 0.5 and random_flip
-        turn = uniform()  # drawn in any case, so that the switch changes nothing else
-        drop_motion, drop_caption = uniform(), uniform()
-        mean, std = cache.latents(clip, start, frames, stride, mirrored)
-        latents = mean + std * torch.randn(mean.shape, generator=generator)
-        columns = int(turn * latents.shape[-1]) if random_roll else 0
-        rows.append(roll_columns(latents, columns))
-        texts.append("" if drop_caption < caption_dropout else captions[clip])
-        if motion_dropout is not None:
-            condition = cache.condition(clip, start, frames, stride, mirrored)
-            condition = roll_columns(condition, columns * condition.shape[-1] // latents.shape[-1])
-            conditions.append(torch.zeros_like(condition) if drop_motion < motion_dropout else condition)
-    latents = normalise_latents(vae, torch.stack(rows)).transpose(1, 2)
-    noise = torch.randn(latents.shape, generator=generator)
-    # Stratified: one timestep per equal part of the schedule, each still uniform over all of it, so that the loss
-    # of a small batch varies less.
-    spread = (uniform() + torch.arange(batch) / batch) % 1
-    return Batch(latents, torch.stack(conditions) if conditions else None, texts, noise, (spread * timesteps).long())
+        latents, conditions, captions, noise = zip(*(self._row(step * total + row) for row in rows), strict=True)
+        # Stratified: one timestep per equal part of the schedule, each still uniform over all of it, so that the loss
+        # of a small batch varies less.
+        start = torch.rand((), generator=seeded(self.seed, "step", step))
+        spread = (start + torch.tensor(list(rows)) / total) % 1
+        return Batch(
+            normalise_latents(self.base.vae, torch.stack(latents)),
+            None if self.motion_dropout is None else torch.stack(conditions),
+            list(captions),
+            torch.stack(noise),
+            (spread * self.base.scheduler.config.num_train_timesteps).long(),
+        )
+
+    def _row(self, position: int) -> tuple[Tensor, Tensor | None, str, Tensor]:
+        """Latents (4,F,h,w) not yet scaled, condition (F,3,H,W), caption and noise of one position in the training."""
+        [clip] = draw_clips(len(self.clips), [position], self.seed)
+        generator = seeded(self.seed, "sample", position)
+        # All are drawn in any case, so that a switch changes nothing but what it names.
+        place, side, turn, motion, caption = torch.rand(5, generator=generator).tolist()
+        start = int(place * (self._spare_frames(clip) + 1))
+        window = self.clips.window(
+            clip,
+            start,
+            self.frames,
+            self.stride,
+            mirrored=self.settings.random_flip and side < 0.5,
+            turn=turn if self.settings.random_roll else 0.0,
+            motion=self.motion_dropout is not None,
+        )
+        latents = window.mean + window.std * torch.randn(window.mean.shape, generator=generator)
+        condition = window.condition
+        if condition is not None and motion < (self.motion_dropout or 0.0):
+            condition = torch.zeros_like(condition)
+        text = "" if caption < self.settings.caption_dropout else self.captions[clip]
+        noise = torch.randn(latents.transpose(0, 1).shape, generator=generator)
+        return latents.transpose(0, 1), condition, text, noise
+
+    def _spare_frames(self, clip: int) -> int:
+        """How many later frames a window of this clip may start at."""
+        row, span = self.clips.clips[clip], (self.frames - 1) * self.stride + 1
+        if row["frames"] < span:
+            raise PanobenchError(
+                f"{self.clips.folder}: clip {row['videoid']} has {row['frames']} frames, training needs {span}"
+            )
+        return row["frames"] - span

@@ -11,13 +11,13 @@ import torch
 from diffusers import StableDiffusionPipeline
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
-from torch import Tensor, nn
+from torch import nn
 
 from core.model.base import Base, encode_text, with_trigger
-from core.model.enhance import circular_padding, diffusion_loss
+from core.model.enhance import circular_padding
 from core.params_schema import LoraTraining
-from core.train.cache import Cache
-from core.train.diffusion import draw_batch
+from core.train.cache import Clips
+from core.train.diffusion import Drawing, Losses
 
 # Regular expressions over module names, stored in the file: they must not match the motion modules when the LoRA is
 # put into the video model.
@@ -39,39 +39,32 @@ def add_lora_layers(base: Base, settings: LoraTraining, seed: int) -> nn.Module:
     return base.unet
 
 
-def lora_loss(base: Base, cache: Cache, settings: LoraTraining, seed: int, stack: ExitStack) -> Callable[[int], Tensor]:
-    """The loss of a step, over single frames. Captions with the trigger are encoded once, here."""
-    unet, scheduler, device = base.unet, base.scheduler, base.unet.device
-    captions = [with_trigger(settings.trigger, clip["caption"]) for clip in cache.clips]
+def lora_loss(
+    base: Base,  # its 2D U-Net has the LoRA layers
+    clips: Clips,
+    settings: LoraTraining,
+    seed: int,
+    stack: ExitStack,  # closes what the loss keeps open for all steps
+) -> Callable[[int, range, int], Losses]:
+    """The loss of rows of a step, over single frames. Captions with the trigger are encoded once, here."""
+    unet, device = base.unet, base.unet.device
+    captions = [with_trigger(settings.trigger, clip["caption"]) for clip in clips.clips]
     texts = sorted({*captions, ""})
     embedded = [encode_text(base.tokenizer, base.text_encoder, texts[i : i + 64]) for i in range(0, len(texts), 64)]
     text_of = dict(zip(texts, torch.cat(embedded), strict=True))
+    draw = Drawing(clips, base, captions, settings, seed, frames=1)
     if settings.circular_padding:
         stack.enter_context(circular_padding(unet))
 
-    def loss_of_step(step: int) -> Tensor:
-        batch = draw_batch(
-            cache,
-            base.vae,
-            captions,
-            settings.batch,
-            1,
-            1,
-            seed,
-            step,
-            scheduler.config.num_train_timesteps,
-            settings.caption_dropout,
-            settings.random_roll,
-            settings.random_flip,
-        )
-        latents, noise = batch.latents[:, :, 0].to(device), batch.noise[:, :, 0].to(device)
-        timesteps = batch.timesteps.to(device)
+    def losses(step: int, rows: range, total: int) -> Losses:
+        batch = draw(step, rows, total).to(device).frame(0)
         text = torch.stack([text_of[caption] for caption in batch.captions])
-        noisy = scheduler.add_noise(latents, noise, timesteps)
-        prediction = unet(noisy, timesteps, encoder_hidden_states=text, return_dict=False)[0]
-        return diffusion_loss(prediction, noise, "none")
+        prediction = unet(batch.noisy(base.scheduler), batch.timesteps, encoder_hidden_states=text, return_dict=False)[
+            0
+        ]
+        return Losses.of(prediction, batch, "none")
 
-    return loss_of_step
+    return losses
 
 
 def save_lora(unet: Any, folder: Path) -> None:

@@ -13,15 +13,18 @@ from safetensors.torch import load_file
 
 from core.errors import PanobenchError
 from core.flow import flow_condition
-from core.model.base import load_adapter360, load_base
-from core.model.enhance import roll_columns
+from core.model.base import encode_text, load_adapter360, load_base
+from core.model.enhance import circular_padding, roll_columns
 from core.model.pipeline import Pipeline360
 from core.params_schema import AdapterTraining
 from core.train.adapter import adapter_loss, build_adapter
 from core.train.cache import Cache, draw_clips, mirror_map, seeded
-from core.train.diffusion import draw_batch
-from core.train.loop import LoopSettings, fit, learning_rate
+from core.train.diffusion import Batch, Drawing, Losses
+from core.train.loop import LoopSettings, fit
+from core.train.raw import RawClips
 from core.train.run import train_model
+from core.train.validation import validation_videos
+from core.video import read_video
 from tests.tiny import FRAMES, HEIGHT, WIDTH, encode_tiny, exit_code_of, tiny_params
 
 
@@ -92,8 +95,9 @@ def test_adapter_learns_and_the_base_does_not_change(inside, tiny_base):
     settings = params.training["adapter"]
     with ExitStack() as stack:
         adapter = build_adapter(base, settings, seed=0)
-        loss = adapter_loss(base, adapter, cache, settings, FRAMES, 0, stack)
-        history = fit(adapter, lambda step: loss(0), LoopSettings(8, 3e-3), inside / "x.pt", "x")
+        loss = adapter_loss(base, base.motion_unet(), adapter, cache, settings, FRAMES, 0, stack)
+        same = lambda step, rows, total: loss(0, rows, total)  # noqa: E731
+        history = fit(adapter, same, LoopSettings(8, 3e-3, batch=2), inside / "x.pt", "x").rows
     assert history[-1].loss < 0.99 * history[0].loss
     fresh = load_base(*tiny_base)
     for name, weight in base.unet.state_dict().items():
@@ -109,10 +113,9 @@ def test_no_graph_before_the_first_injection(inside, tiny_base):
     with ExitStack() as stack:
         adapter = build_adapter(base, settings, 0)
         unet = base.motion_unet()
-        base.motion_unet = lambda: unet
         for block in unet.down_blocks:  # inner modules, before the injection hook of the block itself
             block.resnets[-1].register_forward_hook(lambda m, i, o: graphs.append(o.requires_grad))
-        adapter_loss(base, adapter, cache, settings, FRAMES, 0, stack)(0)
+        adapter_loss(base, unet, adapter, cache, settings, FRAMES, 0, stack)(0, range(1), 1)
     assert graphs == [False, True, True, True]
 
 
@@ -157,70 +160,70 @@ def test_killed_training_resumes_to_the_same_losses(workplace, tiny_base, tmp_pa
         assert torch.allclose(killed[1][key], whole[1][key], atol=1e-6)
 
 
-def test_checkpoint_of_other_inputs_is_not_used(tmp_path):
-    model = torch.nn.Linear(1, 1)
-    settings = LoopSettings(steps=3, learning_rate=0.1, checkpoint_every=1)
-    loss = lambda step: (model.weight - 1).square().sum()  # noqa: E731
-    fit(model, loss, settings, tmp_path / "c.pt", "one")
-    assert len(fit(model, loss, settings, tmp_path / "c.pt", "two")) == 3
-    steps_run = []
-    fit(model, lambda step: (steps_run.append(step), loss(step))[1], settings, tmp_path / "c.pt", "two")
-    assert steps_run == [2]  # the last checkpoint is from before the last step
-
-
-def test_loop_refuses_a_loss_that_is_not_finite_and_a_broken_checkpoint(tmp_path):
-    model = torch.nn.Linear(1, 1)
-    with pytest.raises(PanobenchError, match="loss is nan at step 1; lower learning_rate"):
-        fit(model, lambda step: model.weight.sum() * float("nan"), LoopSettings(2, 0.1), tmp_path / "c.pt", "x")
-    (tmp_path / "c.pt").write_bytes(b"broken")
-    with pytest.raises(PanobenchError, match="not a readable checkpoint; remove it"):
-        fit(model, lambda step: model.weight.sum(), LoopSettings(2, 0.1), tmp_path / "c.pt", "x")
-
-
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_mixed_precision_trains(tmp_path, precision):
-    model = torch.nn.Linear(4, 1)
-    x = torch.ones(8, 4)
-    history = fit(
-        model,
-        lambda step: (model(x).float() - 3).square().mean(),
-        LoopSettings(20, 0.1, precision=precision),
-        tmp_path / "c.pt",
-        "x",
-    )
-    assert history[-1].loss < 0.5 * history[0].loss
-
-
-def test_learning_rate_schedules():
-    assert learning_rate(LoopSettings(10, 2.0), 9) == 2
-    cosine = LoopSettings(10, 2.0, schedule="cosine")
-    assert learning_rate(cosine, 0) == 2
-    assert learning_rate(cosine, 5) == pytest.approx(1)
-
-
 def test_every_epoch_shows_every_clip_once():
-    picked = [clip for step in range(5) for clip in draw_clips(10, 4, seed=1, step=step)]
+    picked = draw_clips(10, range(20), seed=1)
     assert sorted(picked[:10]) == sorted(picked[10:]) == list(range(10))
     assert picked[:10] != picked[10:]
 
 
-def draw(cache, base, step=0, **options):
-    defaults = {"caption_dropout": 0.0, "random_roll": True, "random_flip": False, "motion_dropout": 0.0}
-    captions = [clip["caption"] for clip in cache.clips]
-    return draw_batch(cache, base.vae, captions, 3, FRAMES, 1, 7, step, 1000, **(defaults | options))
+def draw(clips, base, step=0, rows=range(3), total=3, motion_dropout: float | None = 0.0, **options) -> Batch:
+    values = {"caption_dropout": 0.0, "random_roll": True, "random_flip": False} | options
+    settings = AdapterTraining(kind="adapter", steps=1, batch=1, learning_rate=1e-3, **values)
+    captions = [clip["caption"] for clip in clips.clips]
+    return Drawing(clips, base, captions, settings, 7, FRAMES, 1, motion_dropout)(step, rows, total)
 
 
-def test_roll_turns_latents_and_condition_together(inside, tiny_base):
+def test_a_row_is_the_same_however_the_step_is_divided(inside, tiny_base):
+    base, cache = load_base(*tiny_base), Cache("outputs/tiny/cache")
+    whole = draw(cache, base, 5, range(4), 4)
+    halves = [draw(cache, base, 5, rows, 4) for rows in (range(2), range(2, 4))]
+    for name in ("latents", "condition", "noise", "timesteps"):
+        assert torch.equal(getattr(whole, name), torch.cat([getattr(half, name) for half in halves])), name
+    assert whole.captions == halves[0].captions + halves[1].captions
+
+
+def test_roll_turns_latents_and_condition_together_by_whole_latent_columns(inside):
+    cache = Cache("outputs/tiny/cache")
+    plain = cache.window(0, 1, FRAMES, 1, mirrored=False, turn=0.0, motion=True)
+    for turn in (0.3, 0.99):
+        columns = int(turn * 16)
+        rolled = cache.window(0, 1, FRAMES, 1, mirrored=False, turn=turn, motion=True)
+        for name, factor in (("mean", 1), ("std", 1), ("condition", 4)):
+            assert torch.equal(getattr(rolled, name), roll_columns(getattr(plain, name), factor * columns)), name
+
+
+def test_rolling_is_drawn_and_changes_neither_noise_nor_timesteps(inside, tiny_base):
     base, cache = load_base(*tiny_base), Cache("outputs/tiny/cache")
     rolled, plain = draw(cache, base), draw(cache, base, random_roll=False)
     assert torch.equal(rolled.noise, plain.noise)
-    turned = 0
-    for i in range(3):
-        columns = [c for c in range(16) if torch.equal(rolled.latents[i], roll_columns(plain.latents[i], c))]
-        assert len(columns) == 1
-        assert torch.equal(rolled.condition[i], roll_columns(plain.condition[i], 4 * columns[0]))
-        turned += columns[0] > 0
-    assert turned
+    assert torch.equal(rolled.timesteps, plain.timesteps)
+    assert not torch.equal(rolled.condition, plain.condition)
+
+
+def test_raw_clips_are_what_the_cache_holds_and_roll_by_single_pixels(inside, tiny_base):
+    params, base, cache = tiny_params(tiny_base), load_base(*tiny_base), Cache("outputs/tiny/cache")
+    raw = RawClips(params, base)
+    assert [clip["caption"] for clip in raw.clips] == [clip["caption"] for clip in cache.clips]
+    for mirrored in (False, True):
+        ours = raw.window(1, 0, 3, 2, mirrored=mirrored, turn=0.0, motion=True)
+        theirs = cache.window(1, 0, 3, 2, mirrored=mirrored, turn=0.0, motion=True)
+        assert torch.allclose(ours.mean, theirs.mean, atol=2e-3)
+        assert torch.allclose(ours.std, theirs.std, atol=2e-3)
+        assert torch.equal(ours.condition, theirs.condition)
+    # 3 pixels are less than a latent column of 4.
+    plain = raw.window(0, 0, 1, 1, mirrored=False, turn=0.0, motion=True)
+    turned = raw.window(0, 0, 1, 1, mirrored=False, turn=3.5 / WIDTH, motion=True)
+    assert torch.equal(turned.condition, roll_columns(plain.condition, 3))
+    picture = torch.from_numpy(read_video(raw.folder / "clip0.mp4").frames[:1]).permute(0, 3, 1, 2).roll(3, -1)
+    with torch.no_grad(), circular_padding(base.vae):
+        assert torch.allclose(turned.mean, base.vae.encode(picture / 127.5 - 1).latent_dist.mean, atol=2e-3)
+    assert torch.allclose(raw.text("a meadow"), encode_text(base.tokenizer, base.text_encoder, ["a meadow"])[0])
+
+
+def test_training_without_a_cache(inside, tiny_base):
+    section = {"kind": "adapter", "steps": 2, "batch": 1, "learning_rate": 1e-3, "cached": False, "random_flip": True}
+    folder = train_model(tiny_params(tiny_base, training={"raw": section}), "raw")
+    assert len(losses(folder)) == 2
 
 
 def test_dropout_flip_and_timesteps(inside, tiny_base):
@@ -230,12 +233,69 @@ def test_dropout_flip_and_timesteps(inside, tiny_base):
     assert dropped.condition.abs().max() == 0
     assert draw(cache, base).condition.abs().max() > 0.1
     assert draw(cache, base, motion_dropout=None).condition is None
-    times = torch.cat([draw(cache, base, step).timesteps for step in range(40)])
-    assert times.min() >= 0
-    assert times.max() < 1000
-    assert abs(times.float().mean() - 500) < 20  # stratified; plain uniform draws would spread by about 26
+    steps = torch.stack([draw(cache, base, step).timesteps for step in range(40)])
+    assert steps.min() >= 0
+    assert steps.max() < 1000
+    gaps = steps.sort().values.diff()
+    assert gaps.min() >= 332  # stratified: one in each third of the schedule, all as far apart
+    assert gaps.max() <= 335
+    assert abs(steps.float().mean() - 500) < 60  # spreads by 15
     flips = [draw(cache, base, step, random_flip=True) for step in range(6)]
     assert any(not torch.equal(f.latents, draw(cache, base, s).latents) for s, f in enumerate(flips))
+
+
+@pytest.mark.parametrize("name", ["adapter", "lora"])
+def test_gradient_checkpointing_and_accumulation_change_the_losses_by_rounding_only(inside, tiny_base, name):
+    common = {"kind": name, "steps": 3, "learning_rate": 1e-2, "circular_padding": True}
+    common |= {"rank": 2} if name == "lora" else {}
+    found = {}
+    for label, options in {
+        "plain": {"batch": 4},
+        "checkpointed": {"batch": 4, "gradient_checkpointing": True},
+        "accumulated": {"batch": 1, "gradient_accumulation": 4},
+    }.items():
+        params = tiny_params(tiny_base, training={name: common | options})
+        found[label] = losses(train_model(params, name))
+    assert found["checkpointed"] == pytest.approx(found["plain"], abs=1e-6)
+    assert found["accumulated"] == pytest.approx(found["plain"], abs=1e-5)
+
+
+@pytest.mark.filterwarnings("error:While injecting")
+@pytest.mark.parametrize("name", ["adapter", "lora"])
+def test_validation_videos_show_the_training_and_do_not_change_it(inside, tiny_base, name):
+    common = {"kind": name, "steps": 4, "batch": 1, "learning_rate": 1e-2} | ({"rank": 2} if name == "lora" else {})
+    plain = losses(train_model(tiny_params(tiny_base, training={name: common}), name))
+    validation = {"every": 2, "prompts": ["a meadow", "a moon"], "steps": 2}
+    params = tiny_params(tiny_base, training={name: common | {"validation": validation}})
+    folder = train_model(params, name, validation_videos)
+    assert losses(folder) == plain
+    videos = {
+        path.relative_to(folder / "validation").as_posix(): read_video(path).frames for path in folder.rglob("*.mp4")
+    }
+    assert sorted(videos) == [f"step-00000{step}/prompt-{i}.mp4" for step in (2, 4) for i in (0, 1)]
+    assert videos["step-000002/prompt-0.mp4"].shape == (FRAMES, HEIGHT, WIDTH, 3)
+    assert (videos["step-000002/prompt-0.mp4"] != videos["step-000004/prompt-0.mp4"]).any()
+    with open(folder / "loss_by_timestep.csv", newline="") as file:
+        curve = list(csv.DictReader(file))
+    assert sum(int(row["samples"]) for row in curve) == 4
+    weighted = sum(float(row["loss"]) * int(row["samples"]) for row in curve) / 4
+    assert weighted == pytest.approx(sum(plain) / 4, rel=1e-5)
+
+
+def test_loss_of_equations_9_and_10_by_hand():
+    """4 x 8 latents: W is the cosine of each row's latitude, here 67.5 and 22.5 degrees north and south."""
+    prediction, noise = torch.zeros(1, 1, 4, 8), torch.zeros(1, 1, 4, 8)
+    prediction[0, 0, 0, 3], prediction[0, 0, 1, 5] = 2.0, -1.0  # errors in the rows at 67.5 and 22.5 degrees
+    batch = Batch(noise, None, [""], noise, torch.tensor([3]))
+    high, low = 0.38268343, 0.92387953  # cos 67.5, cos 22.5
+    for kind, expected in {
+        "paper": ((high * 2) ** 2 + low**2) / 32,
+        "released": (high * 4 + low) / 32,
+        "none": 5 / 32,
+    }.items():
+        found = Losses.of(prediction, batch, kind)
+        assert found.mean.item() == pytest.approx(expected, rel=1e-6)
+        assert found.each.tolist() == pytest.approx([expected], rel=1e-6)
 
 
 def test_mirrored_flow_points_the_other_way():
