@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -19,12 +20,17 @@ from baselines.prompts import read_prompts, sample_seed
 from baselines.recipes import read_recipe
 from core.data.partial import identity_hash
 from core.errors import PanobenchError
-from core.files import publish_directory, read_json, sha256, write_json, write_text
+from core.files import exclusive, publish_directory, read_json, sha256, write_json, write_text
 from core.flow import flow_condition
 from core.model.base import default_device, load_adapter360, load_base, with_trigger
 from core.model.pipeline import Pipeline360
 from core.params_schema import Params
-from core.video import read_video, write_video
+from core.shards import Shard
+from core.spherical import write_panorama
+from core.upscale import upscale_erp
+from core.video import read_video
+
+ALL = Shard()
 
 
 @dataclass(frozen=True)
@@ -43,12 +49,16 @@ class Sample:
         return identity_hash({"prompt": self.prompt, "seed": self.seed, **self.provenance})
 
 
-def generate(params: Params, method: str) -> Path:
+def generate(params: Params, method: str, shard: Shard = ALL) -> Path | None:
     """Make the videos of one method and return their folder, `outputs/<profile>/videos/<method>`.
 
     Videos and their rows are written one batch after the other to `partial/generate/<method>` and move into place when
     all are there. A killed run goes on with the first batch that is not complete: batches are cut from the whole list,
     never from what is left, so that a video does not depend on where a run was interrupted.
+
+    Of several processes each makes its share of the batches, and the last to finish moves all of them into place; the
+    others return None. They meet in the partial folder only, so they may run on hosts that share the disk, at different
+    times, and a process without a shard makes whatever others have left.
     """
     final, partial = params.outputs / "videos" / method, params.outputs / "partial" / "generate" / method
     recipe = read_recipe(params, method)
@@ -57,11 +67,16 @@ def generate(params: Params, method: str) -> Path:
         return final
     size = params.generation.batch
     batches = [samples[i : i + size] for i in range(0, len(samples), size)]
-    waiting = [batch for batch in batches if not all(_finished(partial, sample) for sample in batch)]
+    mine = shard.of(batches)
+    waiting = [batch for batch in mine if not all(_finished(partial, sample) for sample in batch)]
     if waiting:
-        _run(params, recipe, batches, waiting, partial)
-    rows = [read_json(partial / f"{sample.name}.json") for sample in samples]
-    _publish(partial, final, samples, rows)
+        _run(params, recipe, mine, waiting, partial)
+    if not all(_finished(partial, sample) for sample in samples):
+        return final if _complete(final, samples) else None  # another process may just have moved them
+    with exclusive(partial.with_name(f"{method}.publish.lock")):
+        if not _complete(final, samples):
+            rows = [read_json(partial / f"{sample.name}.json") for sample in samples]
+            _publish(partial, final, samples, rows)
     return final
 
 
@@ -78,6 +93,7 @@ def plan(params: Params, recipe: dict[str, Any]) -> list[Sample]:
         "negative_prompt": negative,
         "motion": generation.motion and sha256(generation.motion),
         "batch": generation.batch,
+        "upscale": generation.upscale,
         "video": params.video.model_dump(),
     }
     return [
@@ -107,7 +123,7 @@ def _run(
 ) -> None:
     """Make the waiting batches; each video and then its row is complete or absent."""
     video, generation = params.video, params.generation
-    pipe = build_pipeline(recipe, default_device())
+    pipe = build_pipeline(recipe, _own_device())
     condition = None if recipe["adapter"] is None else load_motion(params)
     trigger = recipe["lora"]["trigger"] if recipe["lora"] else ""
     commit = _git_commit()
@@ -132,8 +148,18 @@ def _run(
             ).frames
             for sample, frames in zip(batch, made, strict=True):
                 path = partial / f"{sample.name}.mp4"
-                write_video(path, frames, video.fps)
-                write_json(partial / f"{sample.name}.json", _row(sample, recipe["method"], path, frames.shape, commit))
+                large = upscale_erp(frames, generation.upscale)
+                write_panorama(path, large, video.fps)
+                write_json(partial / f"{sample.name}.json", _row(sample, recipe["method"], path, large.shape, commit))
+
+
+def _own_device() -> torch.device:
+    """The GPU that the launcher means for this process of its host, or the CPU."""
+    device = default_device()
+    if device.type != "cuda":
+        return device
+    local = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")))
+    return torch.device("cuda", local % torch.cuda.device_count())
 
 
 def _advance(bar: tqdm, steps: int) -> None:
@@ -178,9 +204,12 @@ def _row(sample: Sample, method: str, path: Path, shape: tuple[int, ...], commit
 
 
 def _finished(partial: Path, sample: Sample) -> bool:
-    """Whether this very video, by its provenance, is there."""
+    """Whether this very video, by its provenance, is there; another process may be moving it away."""
     row, video = partial / f"{sample.name}.json", partial / f"{sample.name}.mp4"
-    return row.is_file() and video.is_file() and _same(read_json(row), sample, video)
+    try:
+        return row.is_file() and _same(read_json(row), sample, video)
+    except PanobenchError:
+        return False
 
 
 def _complete(final: Path, samples: Sequence[Sample]) -> bool:

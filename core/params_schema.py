@@ -190,6 +190,8 @@ class Generation(Section):
     samples: Positive = 1
     #: Videos denoised at a time; changes the time, and the videos only by rounding.
     batch: Positive = 4
+    #: Enlarge the finished videos this many times, bicubic around the sphere.
+    upscale: Annotated[int, Field(ge=1, le=8)] = 1
     #: Motion condition of methods with an adapter: null (none), a named motion, or a flow video.
     motion: str | None = None
 

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,8 @@ from baselines.prompts import read_prompts, sample_seed
 from baselines.recipes import read_recipe, write_recipes
 from core.errors import PanobenchError
 from core.files import sha256
+from core.shards import Shard
+from core.spherical import read_spherical, write_panorama
 from core.video import read_video, write_video
 from evaluation.manifest import read_manifest
 from tests.tiny import FRAMES, HEIGHT, WIDTH, exit_code_of, tiny_adapter, tiny_params
@@ -112,7 +116,7 @@ def generate_until_killed(params) -> None:
     """Killed with SIGKILL before the first video of the second batch is in place."""
     import baselines.generate as module
 
-    write = module.write_video
+    write = module.write_panorama
 
     def die(path, *rest):
         if path.stem == "tower-0":
@@ -120,7 +124,7 @@ def generate_until_killed(params) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         write(path, *rest)
 
-    module.write_video = die
+    module.write_panorama = die
     generate(params, "d")
 
 
@@ -134,7 +138,9 @@ def test_killed_generation_keeps_finished_videos_and_ends_with_the_same_bits(par
     kept = Path("outputs/tiny/partial/generate/d/road-0.mp4")
     stamp = kept.stat().st_mtime_ns
     made = []
-    monkeypatch.setattr(module, "write_video", lambda path, *rest: (made.append(path.stem), write_video(path, *rest)))
+    monkeypatch.setattr(
+        module, "write_panorama", lambda path, *rest: (made.append(path.stem), write_panorama(path, *rest))
+    )
     folder = generate(params, "d")
     assert made == ["tower-0"]
     assert {row.id: row.sha256 for row in read_manifest(folder / "manifest.jsonl")} == expected
@@ -156,6 +162,62 @@ def test_finished_videos_are_not_made_again_and_changed_settings_make_new_ones(p
     rows = read_manifest(generate(tiny_params(tiny_base, generation={"steps": 3}), "a") / "manifest.jsonl")
     assert rows[0].provenance["generator"]["steps"] == 3
     assert (folder / "road-0.mp4").read_bytes() != before
+
+
+@pytest.mark.slow
+def test_three_processes_make_the_same_files_as_one(params, tiny_base):
+    """Real processes, started at once, each told its share by another launcher's variables."""
+    whole = tiny_params(tiny_base, generation={"samples": 2})
+    expected = {path.name: path.read_bytes() for path in generate(whole, "d").iterdir()}
+    assert len(expected) == 5
+    shutil.rmtree("outputs/tiny/videos")
+    Path("params.yaml").write_text(yaml.safe_dump(whole.model_dump(mode="json")), encoding="utf-8")
+    launched = [
+        {"RANK": "0", "WORLD_SIZE": "3"},
+        {"SLURM_PROCID": "1", "SLURM_NTASKS": "3"},
+        {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_COUNT": "3"},
+    ]
+    command = [sys.executable, "-m", "panobench", "generate", "d"]
+    common = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    running = [
+        subprocess.Popen(command, env=common | own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for own in launched
+    ]
+    said = []
+    for process in running:
+        out, error = process.communicate(timeout=200)
+        assert process.returncode == 0, error[-2000:]
+        said.append(out)
+    assert any("wrote outputs/tiny/videos/d" in text for text in said)
+    assert {path.name: path.read_bytes() for path in Path("outputs/tiny/videos/d").iterdir()} == expected
+    assert not Path("outputs/tiny/partial/generate/d").exists()
+
+
+def test_a_shard_leaves_the_rest_to_others(params):
+    expected = {path.name: path.read_bytes() for path in generate(params, "a").iterdir()}
+    shutil.rmtree("outputs/tiny/videos")
+    partial = Path("outputs/tiny/partial/generate/a")
+    assert generate(params, "a", Shard(1, 2)) is None
+    assert sorted(path.name for path in partial.glob("*.mp4")) == ["tower-0.mp4"]
+    assert generate(params, "a", Shard(1, 2)) is None  # nothing left to do, nothing moved
+    folder = generate(params, "a", Shard(0, 2))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == expected
+    assert generate(params, "a", Shard(1, 2)) == folder
+
+
+def test_videos_are_marked_as_spherical_and_enlarged_on_request(params, tiny_base):
+    small = generate(params, "a") / "road-0.mp4"
+    assert read_spherical(small).v1 == read_spherical(small).v2 == "equirectangular"
+    size = read_video(small).frames.shape
+    Path("params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")), encoding="utf-8")
+    done = CliRunner().invoke(generate_command, ["a", "--upscale", "2"])
+    assert done.exit_code == 0, done.output
+    [row, _] = read_manifest(small.with_name("manifest.jsonl"))
+    assert (row.height, row.width) == (2 * HEIGHT, 2 * WIDTH)
+    large = read_video(small).frames
+    assert large.shape == (size[0], 2 * size[1], 2 * size[2], 3)
+    again = generate(tiny_params(tiny_base, generation={"upscale": 2}), "a")
+    assert sha256(again / "road-0.mp4") == row.sha256
 
 
 def test_motion_is_a_flow_video(params, tiny_base):
