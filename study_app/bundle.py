@@ -1,6 +1,7 @@
-"""The study bundle: `study.json` plus `media/<opaque id>.mp4`, all that the app needs and nothing that names a method.
+"""The study bundle: all that the app needs, and nothing that names a method.
 
-The names of the methods are in `key.json`, which only `panobench study export` reads.
+`study.yaml` holds what the organiser decided and every word that raters read, `study.json` the videos, and
+`media/<opaque id>.mp4` their files. The names of the methods are in `key.json`, which only the export reads.
 """
 
 import hashlib
@@ -14,11 +15,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from core.errors import PanobenchError
-from study_app.texts import Texts
+from study_app.params import StudyParams
+from study_app.texts import CHOICES, PLACES, Texts
 
-SCHEMA: Literal["panobench.study/1"] = "panobench.study/1"
+SCHEMA: Literal["panobench.study/2"] = "panobench.study/2"
 KEY_SCHEMA: Literal["panobench.study-key/1"] = "panobench.study-key/1"
-STUDY_FILE, KEY_FILE, MEDIA_FOLDER = "study.json", "key.json", "media"
+STUDY_FILE, SETTINGS_FILE, KEY_FILE, MEDIA_FOLDER = "study.json", "study.yaml", "key.json", "media"
 
 OPAQUE = r"^[0-9a-f]{24}$"
 _PREPARE = "make it with `panobench study prepare MANIFEST... --out DIR`"
@@ -50,33 +52,65 @@ class Prompt(_Strict):
     text: str
 
 
-class Stimulus(_Strict):
-    """One video: which method (opaque) and which prompt, and the bytes of its file."""
+class Settings(StudyParams):
+    """`study.yaml` of a bundle: the organiser's decisions, completed by the texts of every language."""
+
+    texts: dict[str, Texts]
+
+    @model_validator(mode="after")
+    def _one_study(self) -> "Settings":
+        if list(self.texts) != self.languages:
+            raise ValueError("there must be texts for exactly the languages that are named")
+        asked = {language: sorted(c.id for c in texts.criteria) for language, texts in self.texts.items()}
+        if any(ids != asked[self.languages[0]] for ids in asked.values()):
+            raise ValueError("every language must ask the same criteria")
+        return self
+
+
+class Media(_Strict):
+    """The bytes of one video file."""
 
     id: str = Field(pattern=OPAQUE)
-    method: str = Field(pattern=OPAQUE)
-    prompt: str
     bytes: int = Field(gt=0)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class Stimulus(Media):
+    """One video that is compared: which method (opaque) and which prompt."""
+
+    method: str = Field(pattern=OPAQUE)
+    prompt: str
+
+
+class Control(_Strict):
+    """A clip against a damaged copy of itself; on ``criterion`` the original is better.
+
+    ``use`` is gold (among the trials) or example (instructions and practice), so that nobody meets a gold clip before.
+    """
+
+    id: str = Field(min_length=1)
+    use: Literal["gold", "example"]
+    kind: str
+    criterion: str
+    prompt: str
+    sound: str = Field(pattern=OPAQUE)
+    damaged: str = Field(pattern=OPAQUE)
 
 
 class Study(_Strict):
     """`study.json`. ``methods`` are opaque ids in an order that says nothing."""
 
-    schema_: Literal["panobench.study/1"] = Field(alias="schema")
+    schema_: Literal["panobench.study/2"] = Field(alias="schema")
     study_id: str = Field(pattern=r"^[0-9a-f]{12}$")
-    title: str
-    language: str
-    mode: Literal["half", "full"]
-    open_enrolment: bool
-    consent_version: str
-    contact: str
+    mode: Literal["half", "full", "best-of-four"]
+    settings_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     design_key: str = Field(pattern=r"^[0-9a-f]{64}$")
     video: VideoFormat
     methods: list[str] = Field(min_length=2)
     prompts: list[Prompt] = Field(min_length=1)
     stimuli: list[Stimulus]
-    texts: Texts
+    controls: list[Control]
+    damaged: list[Media]
 
     @model_validator(mode="after")
     def _complete(self) -> "Study":
@@ -84,8 +118,11 @@ class Study(_Strict):
         expected = {(method, prompt.id) for method in self.methods for prompt in self.prompts}
         if cells != expected or len(self.stimuli) != len(expected):
             raise ValueError("there must be exactly one stimulus for each method and prompt")
-        if len({stimulus.id for stimulus in self.stimuli}) != len(self.stimuli):
-            raise ValueError("two stimuli have one id")
+        originals, copies = {stimulus.id for stimulus in self.stimuli}, {media.id for media in self.damaged}
+        if len(originals | copies) != len(self.stimuli) + len(self.damaged):
+            raise ValueError("two videos have one id")
+        if any(control.sound not in originals or control.damaged not in copies for control in self.controls):
+            raise ValueError("a control names a video that is not there")
         return self
 
 
@@ -96,7 +133,9 @@ class KeyedMethod(_Strict):
 
 
 class KeyedStimulus(_Strict):
-    """Where a stimulus came from; never shown to raters."""
+    """Where a video came from; never shown to raters. ``damage`` is the kind of control, if it is a damaged copy."""
+
+    damage: str | None = None
 
     method: str
     prompt_id: str
@@ -120,12 +159,13 @@ class Bundle:
 
     folder: Path
     study: Study
+    settings: Settings
     sha256: str
 
     @cached_property
     def files(self) -> dict[str, Path]:
         """Path of each stimulus by its id: media are looked up here, never by joining what a browser sent."""
-        return {s.id: self.folder / MEDIA_FOLDER / f"{s.id}.mp4" for s in self.study.stimuli}
+        return {m.id: self.folder / MEDIA_FOLDER / f"{m.id}.mp4" for m in (*self.study.stimuli, *self.study.damaged)}
 
     @cached_property
     def stimulus_at(self) -> dict[tuple[int, int], str]:
@@ -142,7 +182,21 @@ class Bundle:
     @property
     def criteria(self) -> list[str]:
         """Ids of the questions."""
-        return [criterion.id for criterion in self.study.texts.criteria]
+        return [criterion.id for criterion in self.texts().criteria]
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """What may be answered: left, tie, right; or the places of the videos where the best one is picked."""
+        return PLACES[: len(self.study.methods)] if self.study.mode == "best-of-four" else CHOICES
+
+    def texts(self, language: str | None = None) -> Texts:
+        """The words of a language, or of the first one if there are none in that language."""
+        return self.settings.texts.get(language or "", self.settings.texts[self.settings.languages[0]])
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """Text of each prompt by its id."""
+        return {prompt.id: prompt.text for prompt in self.study.prompts}
 
 
 def load_bundle(folder: str | Path) -> Bundle:
@@ -159,10 +213,29 @@ def load_bundle(folder: str | Path) -> Bundle:
         raise BundleError(f"{path}: no study bundle here; {_PREPARE}") from None
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
-    bundle = Bundle(folder.resolve(), _validate(Study, path, content), hashlib.sha256(content).hexdigest())
-    for stimulus in bundle.study.stimuli:
-        _verify_media(bundle.files[stimulus.id], stimulus)
+    study = _validate(Study, path, content)
+    settings = _load_settings(folder / SETTINGS_FILE, study)
+    bundle = Bundle(folder.resolve(), study, settings, hashlib.sha256(content).hexdigest())
+    for media in (*study.stimuli, *study.damaged):
+        _verify_media(bundle.files[media.id], media)
     return bundle
+
+
+def _load_settings(path: Path, study: Study) -> Settings:
+    import yaml
+
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: missing from the bundle ({error.strerror}); {_PREPARE}") from error
+    if hashlib.sha256(content).hexdigest() != study.settings_sha256:
+        raise BundleError(f"{path}: was changed after the study was made; change your own study.yaml, then {_PREPARE}")
+    try:
+        return Settings.model_validate(yaml.load(content, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+    except (yaml.YAMLError, ValidationError) as error:
+        raise BundleError(
+            f"{path}: not the settings of a study ({' '.join(str(error).split())}); {_PREPARE}"
+        ) from error
 
 
 def load_key(path: str | Path, study_id: str) -> Key:
@@ -228,11 +301,11 @@ def _validate(model: type[Any], path: Path, content: bytes) -> Any:
         raise BundleError(f"{path}: damaged, {where}: {first['msg']}; {_PREPARE}") from error
 
 
-def _verify_media(path: Path, stimulus: Stimulus) -> None:
+def _verify_media(path: Path, media: Media) -> None:
     try:
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise BundleError(f"{path}: missing from the bundle ({error.strerror}); {_PREPARE}") from error
-    if digest != stimulus.sha256:
+    if digest != media.sha256:
         raise BundleError(f"{path}: damaged, its SHA-256 is not the one in {STUDY_FILE}; {_PREPARE}")

@@ -1,4 +1,4 @@
-"""`panobench study`: prepare, serve, invite, status, export."""
+"""`panobench study`: prepare, serve, invite, status, close, export, import, backup, restore."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,26 +28,40 @@ def study() -> None:
 
 
 @study.command()
-@click.argument("manifests", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="MANIFEST...")
+@click.argument("manifests", nargs=-1, type=click.Path(path_type=Path), metavar="[MANIFEST]...")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the bundle.")
-@click.option("--params", "params_path", type=click.Path(path_type=Path), help="YAML file with a `study` section.")
+@click.option(
+    "--params",
+    "params_path",
+    type=click.Path(path_type=Path),
+    help="YAML file with a `study` section, which may name a study.yaml.",
+)
 @click.option("--key", "key_path", type=click.Path(path_type=Path), help="Where key.json goes; by default into --out.")
 def prepare(manifests: tuple[Path, ...], out: Path, params_path: Path | None, key_path: Path | None) -> None:
     """Turn manifests of several methods into a blinded study bundle.
 
-    MANIFEST is a manifest.jsonl, or a folder that holds one. Everything that raters could tell the methods apart by is
+    MANIFEST is a manifest.jsonl, or a folder that holds one; with none, the methods of `run.methods` in --params are
+    taken, and no folder that another choice of methods left behind. Everything that raters could tell the methods apart by is
     taken away; which video is whose is written to key.json alone. Set PANOBENCH_STUDY_SECRET to a phrase of your own
     for a study whose raters may know this program.
     """
+    from core.errors import PanobenchError
     from study_app.design import trials_per_rater
-    from study_app.params import StudyParams, read_study_params
+    from study_app.params import StudyParams, read_study_params, run_manifests
     from study_app.prepare import prepare as build
+    from study_app.session import session_length
 
     params, seed = read_study_params(params_path) if params_path else (StudyParams(), 360)
-    made = build(manifests, out, params, seed, key_path).study
+    if not manifests:
+        if params_path is None:
+            raise PanobenchError("nothing to compare: name two manifests or more, or a params.yaml with --params")
+        manifests = tuple(run_manifests(params_path))
+    bundle = build(manifests, out, params, seed, key_path)
+    made = bundle.study
     each = trials_per_rater(len(made.methods), len(made.prompts), made.mode)
     size = f"{len(made.methods)} methods x {len(made.prompts)} prompts"
-    click.echo(f"study {made.study_id}: {size}, {each} pairs per rater")
+    kind = "pages" if made.mode == "best-of-four" else "pairs"
+    click.echo(f"study {made.study_id}: {size}, {each} {kind} per rater, {session_length(bundle) - each} controls")
     click.echo(f"bundle {out}; which video is whose is in {key_path or out / 'key.json'}, for the export only")
     click.echo(f"show it with `panobench study serve --bundle {out}`")
 
@@ -91,15 +105,46 @@ def invite(bundle: Path | None, database: str | None, count: int, label: str | N
 @_database
 def status(bundle: Path | None, database: str | None) -> None:
     """Print how far each rater has come; says nothing about what was answered."""
+    from study_app.export import votes
+    from study_app.organiser import closed_at, progress
+    from study_app.screening import flags
+
     store = _open(bundle, database)
-    raters = store.progress()
+    raters = progress(store)
     begun = [rater for rater in raters if rater.number is not None]
     finished = sum(rater.completed_at is not None for rater in begun)
-    click.echo(f"study {store.bundle.study.study_id}, votes in {store.place}")
+    closed = closed_at(store)
+    click.echo(f"study {store.study_id}, {'closed ' + closed if closed else 'open'}, votes in {store.place}")
     click.echo(f"{len(raters)} links, {len(begun)} raters began, {finished} finished")
+    flagged = flags(store.bundle, votes(store))
     for rater in begun:
-        label = f"  {rater.label}" if rater.label else ""
-        click.echo(f"{rater.number:4d}  {rater.id}  {rater.answered:3d} of {rater.trials} pairs  {rater.source}{label}")
+        notes = [rater.label or "", "withdrawn" if rater.withdrawn_at else "", *flagged.get(rater.id, [])]
+        said = "".join(f"  {note}" for note in notes if note)
+        click.echo(f"{rater.number:4d}  {rater.id}  {rater.answered:3d} of {rater.trials} pages  {rater.source}{said}")
+
+
+@study.command()
+@_bundle
+@_database
+@click.argument("raters", nargs=-1, required=True, metavar="RATER...")
+def revoke(bundle: Path | None, database: str | None, raters: tuple[str, ...]) -> None:
+    """Make links invalid; RATER is an id that `panobench study status` prints. What was answered stays."""
+    from study_app import organiser
+
+    click.echo(f"{organiser.revoke(_open(bundle, database), list(raters))} links revoked")
+
+
+@study.command()
+@_bundle
+@_database
+@click.option("--open", "again", is_flag=True, help="Open a closed study again.")
+def close(bundle: Path | None, database: str | None, again: bool) -> None:
+    """Take no more raters; only then does the organiser's page give results out."""
+    from study_app.organiser import set_closed
+
+    store = _open(bundle, database)
+    set_closed(store, not again)
+    click.echo(f"study {store.study_id} is {'open' if again else 'closed'}")
 
 
 @study.command("export")
@@ -119,6 +164,42 @@ def export_(bundle: Path | None, database: str | None, key_path: Path | None, ou
     key = load_key(key_path or store.bundle.folder / KEY_FILE, store.bundle.study.study_id)
     count, codebook = export(store, key, out)
     click.echo(f"{count} answers in {out}, explained in {codebook}")
+
+
+@study.command("import")
+@click.argument("votes", type=click.Path(path_type=Path))
+@_bundle
+@_database
+def import_(votes: Path, bundle: Path | None, database: str | None) -> None:
+    """Fill an empty database from an export (.csv or .json); exporting it again gives the same table."""
+    from study_app.transfer import import_votes
+
+    store = _open(bundle, database)
+    click.echo(f"{import_votes(store, votes)} answers in {store.place}")
+
+
+@study.command()
+@_bundle
+@_database
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="JSON file.")
+def backup(bundle: Path | None, database: str | None, out: Path) -> None:
+    """Write everything that the database holds of this study, also while it runs. Links stay valid after a restore."""
+    from study_app import transfer
+
+    transfer.backup(_open(bundle, database), out)
+    click.echo(f"backup in {out}")
+
+
+@study.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@_bundle
+@_database
+def restore(file: Path, bundle: Path | None, database: str | None) -> None:
+    """Fill an empty database, SQLite or PostgreSQL, from a backup."""
+    from study_app.transfer import restore_backup
+
+    store = _open(bundle, database)
+    click.echo(f"{restore_backup(store, file)} answers in {store.place}")
 
 
 def _open(folder: Path | None, database: str | None) -> "Store":

@@ -6,6 +6,8 @@ A cell is one pair of methods on one prompt. Raters are numbered in the order in
 - *half*: raters come in groups of four. The first sees one half of the cells, the second the other half; the third and
   fourth see the same halves with the sides mirrored. Each half holds every pair and every prompt equally often (within
   one where the number is odd), so it is a balanced incomplete block design with the pairs as treatments.
+- *best-of-four*: everybody sees every prompt once, all methods at a time; over the prompts of a rater, and over the
+  raters of a prompt, every method stands at every place equally often (Latin squares).
 
 Within a rater every method stands on the left as often as on the right (within one), and no prompt comes twice running.
 Everything is drawn from HMAC-SHA256 of the study's key, so it can be drawn again and cannot be guessed from outside.
@@ -19,16 +21,25 @@ from itertools import combinations
 
 @dataclass(frozen=True)
 class Trial:
-    """One comparison: indices of the prompt and of the methods on the left and on the right."""
+    """One comparison: index of the prompt, and of the methods from left to right."""
 
     prompt: int
-    left: int
-    right: int
+    methods: tuple[int, ...]
+
+    @property
+    def left(self) -> int:
+        """The first method."""
+        return self.methods[0]
+
+    @property
+    def right(self) -> int:
+        """The second one."""
+        return self.methods[1]
 
     @property
     def pair(self) -> frozenset[int]:
-        """The two methods, whichever side they are on."""
-        return frozenset((self.left, self.right))
+        """The methods, wherever they stand."""
+        return frozenset(self.methods)
 
 
 Cell = tuple[tuple[int, int], int]  # ((lower method, higher method), prompt)
@@ -58,16 +69,20 @@ def schedule(key: bytes, rater: int, methods: int, prompts: int, mode: str) -> l
         mirrored = bool(phase)
         cells = _cells(methods, prompts)
         sides = seeded(key, f"sides/{group}")
+    elif mode == "best-of-four":
+        return _order(seeded(key, f"order/{rater}"), _latin(key, rater, methods, prompts))
     else:
-        raise ValueError(f"unknown mode {mode!r}: expected 'half' or 'full'")
+        raise ValueError(f"unknown mode {mode!r}: expected 'half', 'full' or 'best-of-four'")
     trials = _choose_sides(sides, cells)
     if mirrored:
-        trials = [Trial(trial.prompt, trial.right, trial.left) for trial in trials]
+        trials = [Trial(trial.prompt, trial.methods[::-1]) for trial in trials]
     return _order(seeded(key, f"order/{rater}"), trials)
 
 
 def trials_per_rater(methods: int, prompts: int, mode: str) -> int:
     """How many trials one rater gets (the larger half, where the number of cells is odd)."""
+    if mode == "best-of-four":
+        return prompts
     cells = methods * (methods - 1) // 2 * prompts
     return cells if mode == "full" else (cells + 1) // 2
 
@@ -77,6 +92,17 @@ def criterion_order(key: bytes, rater: int, criteria: list[str]) -> list[str]:
     order = list(criteria)
     seeded(key, f"criteria/{rater}").shuffle(order)
     return order
+
+
+def _latin(key: bytes, rater: int, methods: int, prompts: int) -> list[Trial]:
+    """All methods at a time: each group of as many raters as methods shares one order, rotated by prompt and rater."""
+    group, phase = divmod(rater, methods)
+    rng = seeded(key, f"best/{group}")
+    order, columns = list(range(methods)), list(range(prompts))
+    rng.shuffle(order)
+    rng.shuffle(columns)
+    turns = [(phase + rank) % methods for rank in range(prompts)]
+    return [Trial(prompt, tuple(order[turn:] + order[:turn])) for prompt, turn in zip(columns, turns, strict=True)]
 
 
 def _cells(methods: int, prompts: int) -> list[Cell]:
@@ -118,12 +144,12 @@ def _choose_sides(rng: random.Random, cells: list[Cell]) -> list[Trial]:
     for (a, b), prompts in by_pair.items():
         rng.shuffle(prompts)
         half = len(prompts) // 2
-        trials += [Trial(prompt, a, b) for prompt in prompts[:half]]
-        trials += [Trial(prompt, b, a) for prompt in prompts[half : 2 * half]]
+        trials += [Trial(prompt, (a, b)) for prompt in prompts[:half]]
+        trials += [Trial(prompt, (b, a)) for prompt in prompts[half : 2 * half]]
         if len(prompts) % 2:
             single[(a, b)] = prompts[-1]
     for left, right in _walks(rng, list(single)):
-        trials.append(Trial(single[min(left, right), max(left, right)], left, right))
+        trials.append(Trial(single[min(left, right), max(left, right)], (left, right)))
     return trials
 
 

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from core.errors import PanobenchError
-from study_app.bundle import KEY_FILE, STUDY_FILE
+from study_app.bundle import KEY_FILE, SETTINGS_FILE, STUDY_FILE
 
 #: Shorter names occur by chance in compressed bytes (once in some 10 MB at five letters), so they are looked for as
 #: whole words in the readable parts only.
@@ -35,8 +35,8 @@ def check_no_leak(folder: str | Path, names: list[str]) -> None:
     for path in files:
         readable = [("name", str(path.relative_to(folder)))]
         content = path.read_bytes()
-        if path == folder / STUDY_FILE:
-            content = _own_words(content)
+        if path in (folder / STUDY_FILE, folder / SETTINGS_FILE):
+            content = _own_words(path, content)
             readable.append(("text", content.decode()))
         elif path.suffix == ".mp4":
             found = media_tags(path)
@@ -75,11 +75,31 @@ def media_tags(path: Path) -> dict[str, str]:
     return tags
 
 
-def _own_words(study: bytes) -> bytes:
-    """`study.json` without the fixed texts of the language, which are the same for whatever methods are compared."""
-    values = json.loads(study)
-    values.pop("texts", None)
-    return json.dumps(values, ensure_ascii=False).encode()
+def check_words(text: str, names: list[str]) -> None:
+    """Raise LeakError if a method is named in words that the organiser wrote for the raters."""
+    for name in names:
+        if len(_letters(name)) >= SHORTEST_IN_TEXT and _pattern(name).search(text):
+            raise LeakError(
+                f"study.wording: contains the method name '{name}', so raters could recognise it; reword it"
+            )
+
+
+def _own_words(path: Path, content: bytes) -> bytes:
+    """What is this study's own in study.json or study.yaml.
+
+    The fixed texts of a language and the kinds of controls, which never reach a browser, are the same for whatever
+    methods are compared.
+    """
+    if path.suffix == ".yaml":
+        import yaml
+
+        values = yaml.load(content, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    else:
+        values = json.loads(content)
+    own = {
+        key: value for key, value in values.items() if key not in ("texts", "wording", "controls", "screening", "mode")
+    }
+    return json.dumps(own, ensure_ascii=False, default=str).encode()
 
 
 def _letters(name: str) -> str:

@@ -1,5 +1,10 @@
-"""The page that Streamlit draws, again on every interaction."""
+"""The pages that Streamlit draws, again on every interaction: the rater's, and the organiser's at /organiser."""
 
-from study_app.pages import show
+import streamlit as st
 
-show()
+from study_app import admin, pages
+
+st.navigation(
+    [st.Page(pages.show, title="Study", default=True), st.Page(admin.show, title="Organiser", url_path="organiser")],
+    position="hidden",
+).run()

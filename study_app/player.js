@@ -1,8 +1,11 @@
-// Two 360-degree videos with one view direction and one clock. This follows screen.js in one script.
+// Two or more 360-degree videos with one view direction and one clock. This follows screen.js in one script.
 
 const HOME = { yaw: 0, pitch: 0, fov: 90 };
 const FOV = [30, 120];        // degrees, vertical on a square screen: the shorter side's field of view
 const PITCH = [-90, 90];
+const VIEWS = ["look", "seam", "flat", "up", "down"];
+const LAYOUTS = ["side", "swipe", "toggle"];
+const SEAM_LOOKED = 0.5;      // seconds for which the seam has to be in sight
 const clamp = (value, [low, high]) => Math.min(high, Math.max(low, value));
 const wrap = (degrees) => ((((degrees + 180) % 360) + 360) % 360) - 180;
 
@@ -10,46 +13,72 @@ class Player {
   constructor(root) {
     this.root = root;
     this.box = root.querySelector(".player");
-    this.canvases = [...root.querySelectorAll("canvas")];
-    this.screens = this.canvases.map((canvas) => new Screen(canvas));
-    this.state = { ...HOME, mode: "look", playing: true };
+    this.divider = root.querySelector(".divider");
+    this.screens = [];
+    this.state = { ...HOME, mode: "look", layout: "side", top: 0, playing: true };
     this.trial = null;
     this.frame = 0;
     this.stop = new AbortController();
     this.pointers = new Map();
-    this.listen();
     this.observer = new ResizeObserver(() => { this.dirty = true; });
-    this.canvases.forEach((canvas) => this.observer.observe(canvas));
+    this.listen();
     const tick = (time) => { this.tick(time); this.request = requestAnimationFrame(tick); };
     this.request = requestAnimationFrame(tick);
   }
 
   // Called again whenever Python sends data; loads only when the trial is another one.
-  update(data) {
+  update(data, report) {
     this.data = data;
+    this.report = report;
     if (data.trial === this.trial) return;
     const first = this.trial === null;
     this.trial = data.trial;
-    this.label(data.texts);
-    this.state = { ...HOME, mode: "look", playing: true };
+    this.furnish(data.sides.length);
+    this.label(data);
+    this.state = { ...this.state, ...HOME, mode: "look", top: 0, playing: true };
     this.frame = 0;
     this.started = null;
     this.loaded = false;
+    this.sights = data.sides.map(() => new Set());  // frames that were shown, by side
+    this.seamSeconds = 0;
+    this.reported = false;
+    delete this.box.dataset.seen;
     this.show();
+    if (data.view === "seam") this.act("seam");
     if (!first) this.box.scrollIntoView({ block: "center" });
     this.load(data);
   }
 
+  // As many screens as there are videos.
+  furnish(count) {
+    if (this.screens.length === count) return;
+    this.screens.forEach((screen) => screen.release());
+    this.root.querySelectorAll(".screen").forEach((figure) => figure.remove());
+    this.canvases = [];
+    for (let index = 0; index < count; index++) {
+      const figure = document.createElement("figure");
+      figure.className = "screen";
+      figure.append(document.createElement("canvas"), document.createElement("figcaption"));
+      this.root.querySelector(".message").before(figure);
+      this.canvases.push(figure.firstChild);
+      this.observer.observe(figure.firstChild);
+      this.handle(figure.firstChild);
+    }
+    this.screens = this.canvases.map((canvas) => new Screen(canvas));
+    this.box.dataset.count = count;
+    this.root.querySelector(".layouts").hidden = count !== 2;
+  }
+
   async load(data) {
     const alive = () => this.trial === data.trial && !this.stop.signal.aborted;
-    const total = 2 * data.video.frames;
+    const total = data.sides.length * data.video.frames;
     let done = 0;
     const progress = () => { this.say(`${data.texts.loading} ${Math.round((100 * ++done) / total)} %`); };
     if (this.screens.some((screen) => !screen.gl)) return this.say(data.texts.no_webgl, "error");
     this.say(data.texts.loading);
     this.box.dataset.status = "loading";
     try {
-      const urls = [data.left, data.right].map((path) => new URL(path, document.baseURI));
+      const urls = data.sides.map(({ url }) => new URL(url, document.baseURI));
       await Promise.all(this.screens.map((screen, side) => screen.load(urls[side], data.video, alive, progress)));
       if (!alive()) return;
       this.loaded = true;
@@ -69,11 +98,13 @@ class Player {
     if (status) this.box.dataset.status = status;
   }
 
-  label(texts) {
-    for (const side of ["left", "right"]) {
-      this.root.querySelector(`[data-side=${side}] figcaption`).textContent = texts[side];
-      this.root.querySelector(`[data-side=${side}] canvas`).setAttribute("aria-label", texts[side]);
-    }
+  label({ texts, sides }) {
+    this.root.querySelectorAll(".screen").forEach((figure, index) => {
+      figure.dataset.side = sides[index].side;
+      figure.querySelector("figcaption").textContent = sides[index].name;
+      figure.querySelector("canvas").setAttribute("aria-label", sides[index].name);
+    });
+    this.divider.setAttribute("aria-label", texts.divider);
     for (const button of this.root.querySelectorAll("button")) {
       const name = button.dataset.do;
       button.title = texts[`${name}_help`] ?? texts[name];
@@ -88,6 +119,8 @@ class Player {
   tick(time) {
     if (!this.loaded) return;
     const { frames, fps } = this.data.video;
+    this.look(Math.min(0.1, (time - (this.last ?? time)) / 1000));
+    this.last = time;
     if (this.state.playing) {
       this.started ??= time - (this.frame * 1000) / fps;
       const frame = Math.floor(((time - this.started) * fps) / 1000) % frames;
@@ -100,6 +133,21 @@ class Player {
     this.box.dataset.frame = this.frame;
   }
 
+  // Notes what is in sight, and tells Python once all frames of all videos, and the seam, have been.
+  look(seconds) {
+    if (this.reported || document.hidden) return;
+    const { frames } = this.data.video;
+    const one = this.state.layout === "toggle" && this.screens.length === 2;
+    this.sights.forEach((sight, side) => { if (!one || side === this.state.top) sight.add(this.frame); });
+    const { mode, yaw, pitch, fov } = this.state;
+    const behind = Math.abs(wrap(yaw - 180)) < fov / 2 && Math.abs(pitch) < 60;
+    if (mode === "flat" || mode === "seam" || behind) this.seamSeconds += seconds;
+    if (this.seamSeconds < SEAM_LOOKED || this.sights.some((sight) => sight.size < frames)) return;
+    this.reported = true;
+    this.box.dataset.seen = "true";
+    this.report("seen", this.trial);
+  }
+
   set(changes) {
     Object.assign(this.state, changes);
     this.state.yaw = wrap(this.state.yaw);
@@ -109,13 +157,28 @@ class Player {
   }
 
   show() {
-    const { mode, yaw, pitch, fov, playing } = this.state;
-    Object.assign(this.box.dataset, { mode, yaw: yaw.toFixed(2), pitch: pitch.toFixed(2), fov: fov.toFixed(1), playing });
-    for (const name of ["look", "seam", "flat"]) {
-      this.root.querySelector(`[data-do=${name}]`).setAttribute("aria-pressed", String(mode === name));
-    }
+    const { mode, yaw, pitch, fov, playing, layout, top } = this.state;
+    Object.assign(this.box.dataset, { mode, yaw: yaw.toFixed(2), pitch: pitch.toFixed(2), fov: fov.toFixed(1), playing, layout, top });
+    for (const name of VIEWS) this.press(name, mode === name);
+    for (const name of LAYOUTS) this.press(name, layout === name);
+    this.divider.hidden = layout !== "swipe";
+    this.canvases.forEach((canvas, side) => {
+      const figure = canvas.parentElement;
+      figure.hidden = layout === "toggle" && side !== top;
+      figure.style.clipPath = layout === "swipe" && side === 1 ? `inset(0 0 0 ${this.divider.value}%)` : "";
+    });
     this.root.querySelector("[data-do=play]").textContent = playing ? this.data.texts.pause : this.data.texts.play;
     this.dirty = true;
+  }
+
+  press(name, down) {
+    this.root.querySelector(`[data-do=${name}]`).setAttribute("aria-pressed", String(down));
+  }
+
+  arrange(layout) {
+    if (this.screens.length !== 2) return;
+    const again = layout === "toggle" && this.state.layout === "toggle";
+    this.set({ layout, top: again ? 1 - this.state.top : this.state.top });
   }
 
   turn(yaw, pitch) {
@@ -142,6 +205,11 @@ class Player {
       look: () => this.set({ mode: "look", yaw: 0, pitch: 0 }),
       seam: () => this.set({ mode: "seam", yaw: 180, pitch: 0 }),
       flat: () => this.set({ mode: "flat" }),
+      up: () => this.set({ mode: "up", pitch: 90 }),
+      down: () => this.set({ mode: "down", pitch: -90 }),
+      side: () => this.arrange("side"),
+      swipe: () => this.arrange("swipe"),
+      toggle: () => this.arrange("toggle"),
       reset: () => this.set({ ...HOME, mode: "look" }),
       play: () => { this.started = null; this.set({ playing: !this.state.playing }); },
       back: () => this.step(-1),
@@ -154,24 +222,27 @@ class Player {
     const on = (target, name, handler, options = {}) => target.addEventListener(name, handler, { ...options, signal: this.stop.signal });
     for (const button of this.root.querySelectorAll("button")) on(button, "click", () => this.act(button.dataset.do));
     on(this.box, "keydown", (event) => this.key(event));
-    for (const canvas of this.canvases) {
-      on(canvas, "pointerdown", (event) => {
-        if (event.button !== 0) return;
-        canvas.setPointerCapture(event.pointerId);
-        this.pointers.set(event.pointerId, [event.clientX, event.clientY]);
-        canvas.classList.add("dragging");
-        this.box.focus({ preventScroll: true });
+    on(this.divider, "input", () => this.show());
+  }
+
+  handle(canvas) {
+    const on = (name, handler, options = {}) => canvas.addEventListener(name, handler, { ...options, signal: this.stop.signal });
+    on("pointerdown", (event) => {
+      if (event.button !== 0) return;
+      canvas.setPointerCapture(event.pointerId);
+      this.pointers.set(event.pointerId, [event.clientX, event.clientY]);
+      canvas.classList.add("dragging");
+      this.box.focus({ preventScroll: true });
+    });
+    on("pointermove", (event) => this.drag(event, canvas));
+    for (const name of ["pointerup", "pointercancel"]) {
+      on(name, (event) => {
+        this.pointers.delete(event.pointerId);
+        canvas.classList.remove("dragging");
       });
-      on(canvas, "pointermove", (event) => this.drag(event, canvas));
-      for (const name of ["pointerup", "pointercancel"]) {
-        on(canvas, name, (event) => {
-          this.pointers.delete(event.pointerId);
-          canvas.classList.remove("dragging");
-        });
-      }
-      on(canvas, "wheel", (event) => { if (this.zoom(Math.exp(event.deltaY * 0.001))) event.preventDefault(); }, { passive: false });
-      on(canvas, "webglcontextlost", () => { if (!this.stop.signal.aborted) this.say(this.data.texts.failed, "error"); });
     }
+    on("wheel", (event) => { if (this.zoom(Math.exp(event.deltaY * 0.001))) event.preventDefault(); }, { passive: false });
+    on("webglcontextlost", () => { if (canvas.isConnected && !this.stop.signal.aborted) this.say(this.data.texts.failed, "error"); });
   }
 
   // One finger or the mouse turns the view, so that the point under it stays under it; two fingers zoom.
@@ -192,6 +263,7 @@ class Player {
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === " " && event.target.tagName === "BUTTON") return;
+    if (event.target === this.divider && event.key.startsWith("Arrow")) return;
     const step = this.state.fov / 12;
     const actions = {
       ArrowLeft: () => this.turn(-step, 0),
@@ -206,6 +278,12 @@ class Player {
       l: () => this.act("look"),
       s: () => this.act("seam"),
       f: () => this.act("flat"),
+      u: () => this.act("up"),
+      d: () => this.act("down"),
+      1: () => this.act("side"),
+      2: () => this.act("swipe"),
+      3: () => this.act("toggle"),
+      t: () => this.act("toggle"),
       0: () => this.act("reset"),
     };
     const action = actions[event.key] ?? actions[event.key.toLowerCase()];
@@ -225,13 +303,13 @@ class Player {
 
 const players = new WeakMap();
 
-export default function ({ data, parentElement }) {
+export default function ({ data, parentElement, setStateValue }) {
   let player = players.get(parentElement);
   if (!player) {
     player = new Player(parentElement);
     players.set(parentElement, player);
   }
-  player.update(data);
+  player.update(data, setStateValue);
   return () => {
     player.destroy();
     players.delete(parentElement);

@@ -1,18 +1,20 @@
 """Small studies for the tests of the study."""
 
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from study_app.bundle import Bundle
 from study_app.params import StudyParams
 from study_app.prepare import prepare
 from study_app.store import Store
-from tests.study_app.small import METHODS, PROMPTS, Server, direction_clip, noise, write_method
+from tests.study_app.small import METHODS, PLAIN, PROMPTS, Server, direction_clip, noise, write_method
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +42,7 @@ def seam_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         write_method(root / name, name, prompts, lambda _, cut=name == "cutworld": direction_clip(cut=cut))
         for name in ("periodicworld", "cutworld")
     ]
-    return prepare(manifests, root / "study", StudyParams(mode="full"))
+    return prepare(manifests, root / "study", StudyParams(mode="full", controls=PLAIN))
 
 
 @pytest.fixture
@@ -52,9 +54,30 @@ def votes() -> Iterator[Path]:
 
 
 @pytest.fixture
-def store(big_bundle: Bundle, votes: Path) -> Iterator[Store]:
+def postgres() -> Iterator[str]:
+    """URL of an empty schema on the PostgreSQL server of PANOBENCH_TEST_POSTGRES."""
+    from study_app.database import as_url
+
+    server, schema = as_url(os.environ["PANOBENCH_TEST_POSTGRES"]), f"test_{secrets.token_hex(6)}"
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"create schema {schema}"))
+    yield server.update_query_dict({"options": f"-csearch_path={schema}"}).render_as_string(hide_password=False)
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"drop schema {schema} cascade"))
+    engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def database(request: pytest.FixtureRequest, votes: Path) -> str:
+    """Where a test's votes go: an SQLite file, and once more a PostgreSQL server."""
+    return str(votes) if request.param == "sqlite" else request.getfixturevalue("postgres")
+
+
+@pytest.fixture
+def store(big_bundle: Bundle, database: str) -> Iterator[Store]:
     """An empty database for the big bundle."""
-    opened = Store(big_bundle, str(votes))
+    opened = Store(big_bundle, database)
     yield opened
     opened.close()
 

@@ -63,6 +63,8 @@ def noise(seed: int, height: int = 16, frames: int = 2) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (frames, height, 2 * height, 3), dtype=np.uint8)
 
 
+#: No control trials at all: for tests that count pages.
+PLAIN = {"gold_every": 0, "identical": 0, "repeated": 0, "practice": 0}
 PROMPTS = {f"p{index}": f"a red balloon over meadow number {index}" for index in range(8)}
 METHODS = ("animatediff", "panorama_lora", "enhanced_360", "360dvd")
 
@@ -70,8 +72,8 @@ METHODS = ("animatediff", "panorama_lora", "enhanced_360", "360dvd")
 class Server:
     """`streamlit run study_app` in a process of its own."""
 
-    def __init__(self, bundle: Path, database: Path, log: Path) -> None:
-        self.bundle, self.database, self.log = bundle, database, log
+    def __init__(self, bundle: Path, database: Path, log: Path, **environment: str) -> None:
+        self.bundle, self.database, self.log, self.environment = bundle, database, log, environment
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -83,7 +85,7 @@ class Server:
         command = [sys.executable, "-m", "streamlit", "run", "study_app", "--server.port", str(self.port)]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                command, cwd=ROOT, env=os.environ | names, stdout=log, stderr=subprocess.STDOUT
+                command, cwd=ROOT, env=os.environ | names | self.environment, stdout=log, stderr=subprocess.STDOUT
             )
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:

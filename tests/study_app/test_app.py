@@ -17,7 +17,8 @@ from study_app.bundle import Bundle
 from study_app.params import StudyParams
 from study_app.prepare import prepare
 from study_app.store import Store
-from tests.study_app.small import ROOT, Server, noise, write_method
+from tests.study_app.raters import begin, rate_everything
+from tests.study_app.small import PLAIN, ROOT, Server, noise, write_method
 
 
 @pytest.fixture
@@ -43,6 +44,17 @@ def shown(app: AppTest) -> str:
 
 def press(app: AppTest, label: str) -> AppTest:
     return next(button for button in app.button if button.label == label).click().run()
+
+
+def reach_trials(store: Store) -> str:
+    """A rater at the first trial, with all videos looked at; what a browser reports, these tests tell the database."""
+    token = begin(store)
+    look(store, token)
+    return token
+
+
+def look(store: Store, token: str) -> None:
+    store.seen(token, store.current(token).id)
 
 
 def answer(app: AppTest, choices: list[str]) -> AppTest:
@@ -71,10 +83,20 @@ def test_a_rater_walks_from_the_landing_page_to_the_completion_code(visit, votes
     assert "Please tick the box" in shown(app)
     app.checkbox[0].check()
     app = press(app, "Continue")
-    for criterion in seam_bundle.study.texts.criteria:
-        assert criterion.definition in shown(app)
-    app = press(app, "Show the first pair")
+    assert "Checking" in shown(app)
+    store = Store(seam_bundle, str(votes))
+    store.reached(token, "checked")  # what the browser reports
+    app = app.run()
+    criteria = seam_bundle.texts().criteria
+    assert all(any(criterion.definition in option for option in app.radio[0].options) for criterion in criteria)
+    app.radio[0].set_value("continuity").run()
+    assert "is broken behind you" in shown(app)
+    app = press(app, "Practise")
 
+    save = next(button for button in app.button if button.label == "Save and go on")
+    assert save.disabled
+    look(store, token)
+    app = app.run()
     assert [radio.value for radio in app.radio] == [None] * 5
     assert all(radio.options == ["Left", "No difference", "Right"] for radio in app.radio)
     titles = [radio.label for radio in app.radio]
@@ -86,15 +108,15 @@ def test_a_rater_walks_from_the_landing_page_to_the_completion_code(visit, votes
     choices = ["left", "right", "tie", "left", "right"]
     app = answer(app, choices)
     assert [radio.value for radio in app.radio] == [None] * 5  # nothing is carried over
-    by_title = {criterion.title: criterion.id for criterion in seam_bundle.study.texts.criteria}
+    by_title = {criterion.title: criterion.id for criterion in seam_bundle.texts().criteria}
     expected = sorted((0, by_title[title], choice) for title, choice in zip(titles, choices, strict=True))
     assert stored(votes) == expected
 
+    look(store, token)
     app = visit(token)  # a reload, or another device
     assert [radio.label for radio in app.radio] == titles
     app = answer(app, ["tie"] * 5)
     assert len(stored(votes)) == 10
-    store = Store(seam_bundle, str(votes))
     code = store.rater(token).completion_code
     assert app.code[0].value == code
     assert len(code) == 8
@@ -103,9 +125,7 @@ def test_a_rater_walks_from_the_landing_page_to_the_completion_code(visit, votes
 
 def test_two_tabs_of_one_rater_give_one_set_of_answers(visit, votes: Path, seam_bundle: Bundle):
     store = Store(seam_bundle, str(votes))
-    (token,) = store.invite()
-    store.consent(token)
-    store.instructed(token)
+    token = reach_trials(store)
     first, second = visit(token), visit(token)
     answer(first, ["left"] * 5)
     second = answer(second, ["right"] * 5)
@@ -124,16 +144,13 @@ def test_links_that_are_not_valid_lead_nowhere(visit):
 def test_without_open_enrolment_only_links_work(tmp_path: Path, votes: Path, monkeypatch: pytest.MonkeyPatch):
     prompts = {"p0": "a *bold* <b>ball</b>", "p1": "a tower"}
     manifests = [write_method(tmp_path / name, f"{name}method", prompts, noise) for name in ("alpha", "beta")]
-    bundle = prepare(manifests, tmp_path / "study", StudyParams(mode="full", open_enrolment=False))
+    bundle = prepare(manifests, tmp_path / "study", StudyParams(mode="full", open_enrolment=False, controls=PLAIN))
     monkeypatch.setenv("PANOBENCH_STUDY", str(bundle.folder))
     monkeypatch.setenv("PANOBENCH_STUDY_DB", str(votes))
     app = AppTest.from_file(str(ROOT / "study_app" / "main.py"), default_timeout=30).run()
     assert "by invitation" in shown(app)
     assert not app.button
-    store = Store(bundle, str(votes))
-    (token,) = store.invite()
-    store.consent(token)
-    store.instructed(token)
+    token = reach_trials(Store(bundle, str(votes)))
     app.query_params["rater"] = token
     assert any(f"Description: {prompt}" in shown(app.run()) for prompt in prompts.values())
 
@@ -161,10 +178,7 @@ def test_a_damaged_bundle_is_named_and_a_mended_one_is_shown(
 
 def test_a_failed_save_says_so_and_keeps_the_answers(visit, votes: Path, seam_bundle: Bundle, monkeypatch):
     monkeypatch.setattr(Store.__init__, "__defaults__", (None, 0.1))  # seconds to wait for the lock
-    store = Store(seam_bundle, str(votes))
-    (token,) = store.invite()
-    store.consent(token)
-    store.instructed(token)
+    token = reach_trials(Store(seam_bundle, str(votes)))
     app = visit(token)
     blocker = sqlite3.connect(votes)
     blocker.execute("begin immediate")
@@ -205,7 +219,7 @@ def test_media_are_served_by_id_and_range_only(server: Server, seam_bundle: Bund
 
 def test_the_app_imports_no_torch_and_is_quick():
     code = (
-        "import sys, time; import study_app.pages, study_app.media, study_app.cli; "
+        "import sys, time; import study_app.pages, study_app.admin, study_app.media, study_app.cli; "
         "print(sorted({'torch', 'diffusers', 'cv2', 'av', 'scipy'} & set(sys.modules)), time.process_time())"
     )
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout

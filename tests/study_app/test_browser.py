@@ -113,8 +113,22 @@ def begin(page) -> None:
     """From the landing page, or a fresh link, to the first trial."""
     page.get_by_text("I have read this").click()
     page.get_by_role("button", name="Continue").click()
-    page.get_by_role("button", name="Show the first pair").click()
+    page.get_by_text("This browser can show the videos").wait_for()
+    page.get_by_role("button", name="Continue").click()
+    ready(page)  # the example
+    page.get_by_role("button", name="Practise").click()
+    page.get_by_role("button", name="Save and go on").wait_for()
     ready(page)
+    assert "seen" not in state(page)
+
+
+def look(page) -> None:
+    """All frames of both videos, and the seam; then the button opens."""
+    page.get_by_role("button", name="Seam", exact=True).click()
+    if state(page)["playing"] == "false":
+        page.get_by_role("button", name="Play").click()
+    page.locator('.player[data-seen="true"]').wait_for()
+    page.locator('[data-testid="stFormSubmitButton"] button:enabled').wait_for()
 
 
 def choose(page, label: str) -> None:
@@ -144,7 +158,7 @@ def test_a_rater_with_a_mouse(server: Server, seam_bundle: Bundle, visit):
     store = Store(seam_bundle, str(server.database))
     trial = store.current(token)
     key = load_key(seam_bundle.folder / "key.json", seam_bundle.study.study_id)
-    cut = "left" if key.stimuli[trial.left].method == "cutworld" else "right"
+    cut = "left" if key.stimuli[trial.stimuli[0]].method == "cutworld" else "right"
     smooth = "right" if cut == "left" else "left"
 
     # Both sides show the front of the sphere, not black. Frame steps are exact: the colour's strength tells the frame.
@@ -189,14 +203,34 @@ def test_a_rater_with_a_mouse(server: Server, seam_bundle: Bundle, visit):
     # Straight behind: the periodic video has no step there and the cut one has; the flat view shows the same.
     page.keyboard.press("0")
     for name in ("Seam", "Flat"):
-        page.get_by_role("button", name=name).click()
+        page.get_by_role("button", name=name, exact=True).click()
         images = pictures(page, f"desktop-{name.lower()}")
         assert step(images[smooth]) < 3
         assert step(images[cut]) > 25
 
+    # Up and down, and one video over the other.
+    for name, pitch in (("Up", 90), ("Down", -90)):
+        page.get_by_role("button", name=name, exact=True).click()
+        assert max(off(image, 0, pitch) for image in pictures(page, f"desktop-{name.lower()}").values()) < 8
+    page.get_by_role("button", name="Seam", exact=True).click()
+    page.get_by_role("button", name="Swipe").click()
+    page.locator(".divider").fill("60")
+    assert page.locator("[data-side=right]").evaluate("figure => figure.style.clipPath").startswith("inset(0")
+    shoot(page, "desktop-swipe")
+    page.get_by_role("button", name="Toggle").click()
+    assert not page.locator("[data-side=right]").is_visible()
+    page.get_by_role("button", name="Toggle").click()
+    assert page.locator("[data-side=right]").is_visible()
+    assert not page.locator("[data-side=left]").is_visible()
+    page.get_by_role("button", name="Side by side").click()
+
     # Answers arrive, the next trial brings other videos, no answer and the first view; a reload stays there.
+    save = page.get_by_role("button", name="Save and go on")
+    assert save.is_disabled()
     choose(page, "Right")
-    page.get_by_role("button", name="Save and go on").click()
+    look(page)
+    assert page.locator("input[type=radio]:checked").count() == 5
+    save.click()
     page.get_by_text("Pair 2 of 2").wait_for()
     ready(page)
     assert [(row[0], row[2]) for row in stored(server)] == [(0, "right")] * 5
@@ -209,7 +243,7 @@ def test_a_rater_with_a_mouse(server: Server, seam_bundle: Bundle, visit):
     ready(page)
     assert page.get_by_text("Pair 2 of 2").is_visible()
     assert page.get_by_role("radiogroup").evaluate_all("all => all.map(group => group.ariaLabel)") == labels
-    assert any(f"stimulus/{second.left}.mp4".encode() in seen for seen in page.seen)
+    assert any(f"stimulus/{second.stimuli[0]}.mp4".encode() in seen for seen in page.seen)
 
     # A killed server comes back, and so does the trial; what was saved is there once.
     server.kill()
@@ -237,11 +271,13 @@ def test_a_rater_with_a_phone_comes_to_the_completion_code(server: Server, seam_
     assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
     shoot(page, "phone-trial")
 
+    look(page)
     page.get_by_role("button", name="Save and go on").click()
     page.get_by_text("Please answer every question").wait_for()
     for number in (1, 2):
         page.get_by_text(f"Pair {number} of 2").wait_for()
         ready(page)
+        look(page)
         choose(page, "No difference")
         page.get_by_role("button", name="Save and go on").click()
     page.get_by_text("Your completion code").wait_for()

@@ -41,14 +41,14 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def test_a_bundle_holds_every_video_once_and_no_name(big_bundle: Bundle):
     names = [path.name for path in big_bundle.folder.rglob("*") if path.is_file()]
-    assert len(names) == 32 + 2
-    assert {"study.json", "key.json"} < set(names)
+    assert len(names) == 32 + len(big_bundle.study.damaged) + 3
+    assert {"study.json", "study.yaml", "key.json"} < set(names)
     for name, content in files(big_bundle.folder).items():
         for method in METHODS:
             assert name == "key.json" or method.encode() not in content.lower()
             assert method not in name
     key = load_key(big_bundle.folder / "key.json", big_bundle.study.study_id)
-    assert sorted((s.method, s.prompt_id) for s in key.stimuli.values()) == sorted(
+    assert sorted((s.method, s.prompt_id) for s in key.stimuli.values() if s.damage is None) == sorted(
         (m, p) for m in METHODS for p in PROMPTS
     )
     for stimulus in big_bundle.study.stimuli:
@@ -61,6 +61,8 @@ def test_media_show_the_source_and_carry_plain_metadata_only(seam_bundle: Bundle
     key = load_key(seam_bundle.folder / "key.json", seam_bundle.study.study_id)
     tags = []
     for identity, path in seam_bundle.files.items():
+        if key.stimuli[identity].damage:
+            continue
         shown = read_video(path).frames.astype(float)
         source = direction_clip(cut=key.stimuli[identity].method == "cutworld")
         assert np.abs(shown - source).mean() < 4
@@ -212,7 +214,7 @@ def test_damage_is_noticed_and_named(copy: Path):
     with pytest.raises(BundleError, match=rf"{media.name}: missing"):
         load_bundle(copy)
     for change, message in [
-        ({"schema": "panobench.study/9"}, "schema is 'panobench.study/9', this version reads 'panobench.study/1'"),
+        ({"schema": "panobench.study/9"}, "schema is 'panobench.study/9', this version reads 'panobench.study/2'"),
         ({"mode": "quarter"}, "mode"),
         ({"extra": 1}, "extra"),
         ({"stimuli": content["stimuli"][1:]}, "exactly one stimulus"),
@@ -254,8 +256,8 @@ def test_parameters_are_checked(tmp_path: Path):
             read_study_params(path)
     path.write_text("seed: 7\nstudy: {mode: full, contact: me@example.org}\nother: 1\n")
     assert read_study_params(path) == (StudyParams(mode="full", contact="me@example.org"), 7)
-    with pytest.raises(PanobenchError, match=r"study\.language = 'eo': there are texts in en"):
-        prepare(two_methods(tmp_path), tmp_path / "study", StudyParams(language="eo"))
+    with pytest.raises(PanobenchError, match=r"study\.languages = 'eo': there are texts in de, en"):
+        prepare(two_methods(tmp_path), tmp_path / "study", StudyParams(languages=["eo"]))
 
 
 def test_the_command_prepares_from_folders(tmp_path: Path):
@@ -264,5 +266,5 @@ def test_the_command_prepares_from_folders(tmp_path: Path):
     arguments = ["prepare", *(str(path.parent) for path in manifests), "--out", str(tmp_path / "study")]
     result = CliRunner().invoke(study, [*arguments, "--params", str(tmp_path / "params.yaml")], catch_exceptions=False)
     assert result.exit_code == 0
-    assert "2 methods x 2 prompts, 2 pairs per rater" in result.output
+    assert "2 methods x 2 prompts, 2 pairs per rater, 0 controls" in result.output
     assert load_bundle(tmp_path / "study").study.mode == "full"

@@ -69,6 +69,17 @@ def test_any_size_keeps_sides_counts_and_order(methods, prompts, rater, mode, ke
     assert trials_per_rater(methods, prompts, mode) - len(trials) in (0, 1)
 
 
+def test_best_of_four_shows_every_method_at_every_place_equally_often():
+    sessions = [schedule(KEY, rater, 4, 8, "best-of-four") for rater in range(8)]
+    for trials in sessions:
+        assert sorted(trial.prompt for trial in trials) == list(range(8))
+        assert set(Counter((place, m) for t in trials for place, m in enumerate(t.methods)).values()) == {2}
+    by_cell = Counter((t.prompt, place, m) for trials in sessions for t in trials for place, m in enumerate(t.methods))
+    assert len(by_cell) == 8 * 4 * 4
+    assert set(by_cell.values()) == {2}
+    assert trials_per_rater(4, 8, "best-of-four") == 8
+
+
 def test_the_design_repeats_and_depends_on_the_key_and_the_rater():
     assert schedule(KEY, 3, 4, 8, "half") == schedule(KEY, 3, 4, 8, "half")
     assert schedule(KEY, 3, 4, 8, "half") != schedule(KEY[::-1], 3, 4, 8, "half")
@@ -84,7 +95,7 @@ def test_questions_are_shuffled_between_raters():
     assert orders[5] == criterion_order(KEY, 5, criteria)
 
 
-@pytest.mark.parametrize(("methods", "prompts", "mode"), [(1, 8, "half"), (4, 0, "half"), (4, 8, "best")])
+@pytest.mark.parametrize(("methods", "prompts", "mode"), [(1, 8, "half"), (4, 0, "half"), (4, 8, "quarter")])
 def test_impossible_designs_are_refused(methods, prompts, mode):
     with pytest.raises(ValueError, match=r"no comparison|unknown mode"):
         schedule(KEY, 0, methods, prompts, mode)

@@ -17,114 +17,83 @@ from study_app.bundle import Bundle, load_key
 from study_app.cli import study
 from study_app.database import StoreError
 from study_app.export import COLUMNS, export, neutralise, restore
+from study_app.organiser import progress
 from study_app.params import StudyParams
 from study_app.prepare import prepare
+from study_app.session import SCORED, session_length
 from study_app.store import Refused, Store
-from study_app.texts import CHOICES
+from tests.study_app.raters import answer, answers, begin, clicked, enter, rate_everything, raw
 from tests.study_app.small import METHODS, noise, write_method
 
 RATERS = 31
+PAGES = 28  # 24 scored pairs, two gold, one identical, one repeated
 
 
-def begin(store: Store) -> str:
-    """A rater who has come to the first trial; returns the token."""
-    token = store.invite()[0]
-    store.consent(token)
-    store.instructed(token)
-    return token
-
-
-def clicked(assignment_id: str, criterion: str) -> str:
-    """An answer that the test can work out again from the trial."""
-    return CHOICES[sum(f"{assignment_id}{criterion}".encode()) % 3]
-
-
-def answers(store: Store, assignment_id: str) -> dict[str, str]:
-    return {criterion: clicked(assignment_id, criterion) for criterion in store.bundle.criteria}
-
-
-def rate_everything(store: Store, token: str) -> int:
-    """Answer all trials through the app's own calls, every submit sent twice; returns how many were new."""
-    new = 0
-    while (trial := store.current(token)) is not None:
-        new += store.submit(token, trial.id, answers(store, trial.id))
-        new += store.submit(token, trial.id, dict.fromkeys(store.bundle.criteria, "tie"))
-    return new
-
-
-def raw(path: Path, query: str) -> list[tuple]:
-    """What is in the file, past all code of ours."""
-    connection = sqlite3.connect(path)
-    try:
-        return connection.execute(query).fetchall()
-    finally:
-        connection.close()
-
-
-def test_31_raters_at_once_none_lost_none_doubled(store: Store, tmp_path: Path, votes: Path):
+def test_31_raters_at_once_none_lost_none_doubled(store: Store, tmp_path: Path, database: str):
+    assert session_length(store.bundle) == PAGES
     with ThreadPoolExecutor(RATERS) as pool:
         tokens = list(pool.map(lambda _: begin(store), range(RATERS)))
         new = list(pool.map(lambda token: rate_everything(store, token), tokens))
-    assert new == [24] * RATERS
+    assert new == [PAGES] * RATERS
 
-    rows = raw(votes, "select assignment_id, criterion, choice from answer")
-    assert len(rows) == len({row[:2] for row in rows}) == RATERS * 24 * 5
-    assert all(choice == clicked(assignment, criterion) for assignment, criterion, choice in rows)
-    assert sorted(row[0] for row in raw(votes, "select number from rater")) == list(range(RATERS))
-    assert raw(votes, "select count(*) from rater where completion_code is null") == [(0,)]
-    assert raw(votes, "pragma integrity_check") == [("ok",)]
+    counted = "select assignment_id, criterion, choice from answer join assignment on id = assignment_id"
+    rows = raw(database, f"{counted} where kind != 'practice'")
+    assert len(rows) == len({row[:2] for row in rows}) == RATERS * PAGES * 5
+    assert all(choice == clicked(store, assignment, criterion) for assignment, criterion, choice in rows)
+    assert sorted(row[0] for row in raw(database, "select number from rater")) == list(range(RATERS))
+    assert raw(database, "select count(*) from rater where completion_code is null") == [(0,)]
+    if database.endswith(".sqlite"):
+        assert raw(database, "pragma integrity_check") == [("ok",)]
 
     key = load_key(store.bundle.folder / "key.json", store.bundle.study.study_id)
     count, codebook = export(store, key, tmp_path / "votes.csv")
     with open(tmp_path / "votes.csv", encoding="utf-8", newline="") as file:
-        table = list(csv.DictReader(file))
-    assert count == len(table) == RATERS * 24 * 5
+        everything = list(csv.DictReader(file))
+    table = [row for row in everything if row["kind"] == SCORED]
+    assert count == len(everything) == RATERS * PAGES * 5
+    assert len(table) == RATERS * 24 * 5
     pairs = Counter((frozenset((row["method_left"], row["method_right"])), row["criterion"]) for row in table)
     assert len(pairs) == 6 * 5
     assert set(pairs.values()) == {124}
+    cells = Counter((row["method_left"], row["method_right"], row["prompt_id"], row["criterion"]) for row in table)
+    for (left, right, prompt, criterion), count in cells.items():
+        assert abs(count - cells[right, left, prompt, criterion]) <= 1
+        assert count + cells[right, left, prompt, criterion] in (15, 16)
     for rater in {row["rater"] for row in table}:
         mine = [row for row in table if row["rater"] == rater and row["criterion"] == "motion"]
         for method in METHODS:
             left = sum(row["method_left"] == method for row in mine)
             assert abs(left - sum(row["method_right"] == method for row in mine)) <= 1
-        shown = [row["prompt_id"] for row in sorted(mine, key=lambda row: int(row["position"]))]
-        assert all(a != b for a, b in pairwise(shown))
+        shown = [row for row in everything if row["rater"] == rater and row["criterion"] == "motion"]
+        prompts = [row["prompt_id"] for row in sorted(shown, key=lambda row: int(row["position"]))]
+        assert all(a != b for a, b in pairwise(prompts))
     for row in table:
         assert (
             row["preferred"] == {"left": row["method_left"], "right": row["method_right"], "tie": "tie"}[row["choice"]]
         )
-        assert key.stimuli[_stimulus(votes, row["assignment"], "left")].method == row["method_left"]
+    assert {row["settings_sha256"] for row in everything} == {store.bundle.study.settings_sha256}
     book = json.loads(codebook.read_text())
-    assert list(book["columns"]) == list(table[0]) == list(COLUMNS)
+    assert list(book["columns"]) == list(everything[0]) == list(COLUMNS)
     assert book["methods"] == sorted(METHODS)
     assert {criterion["id"] for criterion in book["criteria"]} == {row["criterion"] for row in table}
 
 
-_stimuli: dict[tuple[str, str], str] = {}
-
-
-def _stimulus(path: Path, assignment: str, side: str) -> str:
-    if not _stimuli:
-        for identity, left, right in raw(path, 'select id, "left", "right" from assignment'):
-            _stimuli[identity, "left"], _stimuli[identity, "right"] = left, right
-    return _stimuli[assignment, side]
-
-
-def test_a_rater_resumes_on_the_same_trial_with_the_same_sides(store: Store, big_bundle: Bundle, votes: Path):
+def test_a_rater_resumes_on_the_same_trial_with_the_same_sides(store: Store, big_bundle: Bundle, database: str):
     token = begin(store)
     first = store.current(token)
-    store.submit(token, first.id, answers(store, first.id))
+    answer(store, token, first)
     second = store.current(token)
     store.consent(token)  # a resent click changes nothing
     store.close()
-    reopened = Store(big_bundle, str(votes))
+    reopened = Store(big_bundle, database)
     assert reopened.current(token) == second
     assert second.position == 1
     assert reopened.following(second) != reopened.following(first)
     reopened.close()
 
 
-def test_the_token_is_random_and_only_its_hash_is_stored(store: Store, votes: Path):
+def test_the_token_is_random_and_only_its_hash_is_stored(big_bundle: Bundle, votes: Path):
+    store = Store(big_bundle, str(votes))
     tokens = store.invite(200)
     assert len(set(tokens)) == 200
     assert min(map(len, tokens)) >= 22  # 128 bits in base 64
@@ -136,10 +105,16 @@ def test_the_token_is_random_and_only_its_hash_is_stored(store: Store, votes: Pa
     assert store.rater("' or 1=1 --") is None
 
 
-def test_what_does_not_fit_is_refused_and_stores_nothing(store: Store, votes: Path):
+def test_what_does_not_fit_is_refused_and_stores_nothing(store: Store, database: str):
     mine, theirs = begin(store), begin(store)
     trial, other = store.current(mine), store.current(theirs)
     good = answers(store, trial.id)
+    with pytest.raises(Refused, match="looked at first"):
+        store.submit(mine, trial.id, good)
+    for identity in (trial.id, other.id):
+        store.seen(mine if identity == trial.id else theirs, identity)
+    with pytest.raises(Refused, match="does not belong"):
+        store.seen(mine, other.id)
     for token, assignment, choices, message in [
         (mine, trial.id, dict(list(good.items())[:4]), "every question"),
         (mine, trial.id, good | {"motion": "both"}, "every question"),
@@ -150,18 +125,25 @@ def test_what_does_not_fit_is_refused_and_stores_nothing(store: Store, votes: Pa
     ]:
         with pytest.raises(Refused, match=message):
             store.submit(token, assignment, choices)
-    assert raw(votes, "select count(*) from answer") == [(0,)]
+    scored = "select count(*) from answer join assignment on id = assignment_id where kind != 'practice'"
+    assert raw(database, scored) == [(0,)]
+    rate_everything(store, mine)
+    assert store.submit(mine, trial.id, dict.fromkeys(good, "tie")) is False  # an answer after completion
+    stored = raw(database, f"select criterion, choice from answer where assignment_id = '{trial.id}'")
+    assert dict(stored) == good
 
 
-def test_an_answer_that_is_already_there_does_not_break_the_rest(store: Store, votes: Path):
+def test_an_answer_that_is_already_there_does_not_break_the_rest(big_bundle: Bundle, votes: Path):
+    store = Store(big_bundle, str(votes))
     token = begin(store)
     trial = store.current(token)
     connection = sqlite3.connect(votes)
-    connection.execute("insert into answer values (?, 'motion', 'left', 'hash', 'then')", [trial.id])
+    connection.execute("insert into answer (assignment_id, criterion, choice, bundle_sha256, settings_sha256, answered_at) values (?, 'motion', 'left', 'hash', '', 'then')", [trial.id])
     connection.commit()
     connection.close()
+    store.seen(token, trial.id)
     store.submit(token, trial.id, dict.fromkeys(store.bundle.criteria, "right"))
-    found = dict(raw(votes, "select criterion, choice from answer"))
+    found = dict(raw(str(votes), f"select criterion, choice from answer where assignment_id = '{trial.id}'"))
     assert found == dict.fromkeys(store.bundle.criteria, "right") | {"motion": "left"}
 
 
@@ -172,7 +154,7 @@ def test_another_study_in_the_same_database_is_kept_apart(four_methods, big_bund
     token = begin(first)
     assert second.rater(token) is None
     begin(second)
-    assert [rater.number for rater in first.progress()] == [rater.number for rater in second.progress()] == [0]
+    assert [rater.number for rater in progress(first)] == [rater.number for rater in progress(second)] == [0]
 
 
 def test_a_locked_database_is_one_clear_line_and_saves_nothing(big_bundle: Bundle, tmp_path: Path):
@@ -180,6 +162,7 @@ def test_a_locked_database_is_one_clear_line_and_saves_nothing(big_bundle: Bundl
     store = Store(big_bundle, str(path), lock_seconds=0.1)
     token = begin(store)
     trial = store.current(token)
+    store.seen(token, trial.id)
     blocker = sqlite3.connect(path)
     blocker.execute("begin exclusive")
     with pytest.raises(StoreError, match=r"votes\.sqlite: the database is locked by another program"):
@@ -188,10 +171,11 @@ def test_a_locked_database_is_one_clear_line_and_saves_nothing(big_bundle: Bundl
     assert store.submit(token, trial.id, answers(store, trial.id))
 
 
-def test_a_full_disk_is_one_clear_line_and_loses_nothing(store: Store, votes: Path):
+def test_a_full_disk_is_one_clear_line_and_loses_nothing(big_bundle: Bundle, votes: Path):
+    store = Store(big_bundle, str(votes))
     token = begin(store)
-    trial = store.current(token)
-    store.submit(token, trial.id, answers(store, trial.id))
+    answer(store, token, store.current(token))
+    before = raw(str(votes), "select count(*) from answer")
     full = True
 
     @event.listens_for(store._engine, "begin")
@@ -202,9 +186,9 @@ def test_a_full_disk_is_one_clear_line_and_loses_nothing(store: Store, votes: Pa
     with pytest.raises(StoreError, match=r"votes\.sqlite: the disk is full"):
         store.invite(2000)
     full = False
-    assert len(store.progress()) == 1
-    assert raw(votes, "select count(*) from answer") == [(5,)]
-    assert rate_everything(store, token) == 23
+    assert len(progress(store)) == 1
+    assert raw(str(votes), "select count(*) from answer") == before
+    assert rate_everything(store, token) == PAGES - 1
 
 
 def test_what_is_no_database_is_named(big_bundle: Bundle, tmp_path: Path):
@@ -217,9 +201,9 @@ def test_what_is_no_database_is_named(big_bundle: Bundle, tmp_path: Path):
     store = Store(big_bundle, str(tmp_path / "new.sqlite"))
     store.close()
     connection = sqlite3.connect(tmp_path / "new.sqlite")
-    connection.execute("update meta set value = '99' where name = 'schema_version'")
+    connection.execute("update alembic_version set version_num = '9999'")
     connection.commit()
-    with pytest.raises(StoreError, match="votes of database version 99, this program reads 1"):
+    with pytest.raises(StoreError, match="votes of database version 9999, this program reads 0"):
         Store(big_bundle, str(tmp_path / "new.sqlite"))
 
 
@@ -234,6 +218,7 @@ def test_formula_cells_are_neutralised_and_come_back(tmp_path: Path):
     with open(tmp_path / "votes.csv", encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file))
     assert {row["method_left"] for row in table} <= {"'=HYPERLINK(1)", "'@SUM(A1)"}
+    assert any(row["methods"].startswith("'=HYPERLINK(1)|@SUM") for row in table)
     assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) for row in table for cell in row.values())
     export(store, key, tmp_path / "votes.json")
     plain = json.loads((tmp_path / "votes.json").read_text())
@@ -258,12 +243,11 @@ def test_the_commands_invite_report_and_export(big_bundle: Bundle, tmp_path: Pat
     assert len(links) == 3
     token = links[0].removeprefix("https://study.example.org/?rater=")
     store = Store(big_bundle, str(tmp_path / "votes.sqlite"))
-    store.consent(token)
-    trial = store.current(token)
-    store.submit(token, trial.id, answers(store, trial.id))
+    enter(store, token)
+    answer(store, token, store.current(token))
     said = run("status").output
     assert "3 links, 1 raters began, 0 finished" in said
-    assert "1 of 24 pairs" in said
+    assert "1 of 28 pages" in said
     assert not any(method in said for method in METHODS)
     assert "5 answers in" in run("export", "--out", str(tmp_path / "out.csv")).output
     assert (tmp_path / "out.codebook.json").is_file()
