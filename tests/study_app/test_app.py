@@ -17,7 +17,7 @@ from study_app.bundle import Bundle
 from study_app.params import StudyParams
 from study_app.prepare import prepare
 from study_app.store import Store
-from tests.study_app.raters import begin, rate_everything
+from tests.study_app.raters import begin
 from tests.study_app.small import PLAIN, ROOT, Server, noise, write_method
 
 

@@ -226,10 +226,8 @@ def test_a_rater_with_a_mouse(server: Server, seam_bundle: Bundle, visit):
 
     # Answers arrive, the next trial brings other videos, no answer and the first view; a reload stays there.
     save = page.get_by_role("button", name="Save and go on")
-    assert save.is_disabled()
     choose(page, "Right")
     look(page)
-    assert page.locator("input[type=radio]:checked").count() == 5
     save.click()
     page.get_by_text("Pair 2 of 2").wait_for()
     ready(page)
@@ -277,8 +275,11 @@ def test_a_rater_with_a_phone_comes_to_the_completion_code(server: Server, seam_
     for number in (1, 2):
         page.get_by_text(f"Pair {number} of 2").wait_for()
         ready(page)
-        look(page)
         choose(page, "No difference")
+        if number == 2:  # the button opens without losing what was chosen before
+            assert page.get_by_role("button", name="Save and go on").is_disabled()
+            look(page)
+            assert page.locator("input[type=radio]:checked").count() == 5
         page.get_by_role("button", name="Save and go on").click()
     page.get_by_text("Your completion code").wait_for()
     page.get_by_text(store.rater(token).completion_code).wait_for()

@@ -138,7 +138,9 @@ def test_an_answer_that_is_already_there_does_not_break_the_rest(big_bundle: Bun
     token = begin(store)
     trial = store.current(token)
     connection = sqlite3.connect(votes)
-    connection.execute("insert into answer (assignment_id, criterion, choice, bundle_sha256, settings_sha256, answered_at) values (?, 'motion', 'left', 'hash', '', 'then')", [trial.id])
+    columns = "assignment_id, criterion, choice, bundle_sha256, answered_at"
+    values = [trial.id, "motion", "left", "hash", "then"]
+    connection.execute(f"insert into answer ({columns}) values (?, ?, ?, ?, ?)", values)
     connection.commit()
     connection.close()
     store.seen(token, trial.id)
