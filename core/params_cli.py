@@ -36,8 +36,8 @@ def params(path: str, quiet: bool) -> None:
     from study_app.params import parse_study_params
 
     checked = load_params(path)
-    parse_study_params(checked.study, path)
     check_assets(checked, path)
+    parse_study_params(checked.study, path)
     if quiet:
         return
     video = checked.video

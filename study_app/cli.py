@@ -41,9 +41,9 @@ def prepare(manifests: tuple[Path, ...], out: Path, params_path: Path | None, ke
     """Turn manifests of several methods into a blinded study bundle.
 
     MANIFEST is a manifest.jsonl, or a folder that holds one; with none, the methods of `run.methods` in --params are
-    taken, and no folder that another choice of methods left behind. Everything that raters could tell the methods apart by is
-    taken away; which video is whose is written to key.json alone. Set PANOBENCH_STUDY_SECRET to a phrase of your own
-    for a study whose raters may know this program.
+    taken, and no folder that another choice of methods left behind. Everything that raters could tell the methods
+    apart by is taken away; which video is whose is written to key.json alone. Set PANOBENCH_STUDY_SECRET to a phrase
+    of your own for a study whose raters may know this program.
     """
     from core.errors import PanobenchError
     from study_app.design import trials_per_rater

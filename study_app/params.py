@@ -101,6 +101,8 @@ def parse_study_params(values: dict[str, Any] | None, source: str) -> StudyParam
         if not isinstance(config, str):
             raise PanobenchError(f"{source}: study.config = {config!r}: expected the name of a YAML file")
         path = Path(source).parent / config
+        if not path.is_file():
+            raise PanobenchError(f"{source}: study.config = '{config}', but {path} does not exist")
         base = _mapping(path)
         parse_study_params(base, str(path))
         given = base | given

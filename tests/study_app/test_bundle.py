@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from core.errors import PanobenchError
 from core.video import read_video
 from study_app.bundle import Bundle, BundleError, find_bundle, load_bundle, load_key
 from study_app.cli import study
+from study_app.controls import KINDS, VISIBLE, damaged, visibility
 from study_app.leaks import LeakError, check_no_leak
 from study_app.params import StudyParams, read_study_params
 from study_app.prepare import prepare
+from study_app.texts import languages, load_texts
 from tests.study_app.small import METHODS, PROMPTS, direction_clip, noise, write_method
 
 TWO = {"p0": "a ball", "p1": "a tower"}
@@ -258,6 +261,111 @@ def test_parameters_are_checked(tmp_path: Path):
     assert read_study_params(path) == (StudyParams(mode="full", contact="me@example.org"), 7)
     with pytest.raises(PanobenchError, match=r"study\.languages = 'eo': there are texts in de, en"):
         prepare(two_methods(tmp_path), tmp_path / "study", StudyParams(languages=["eo"]))
+
+
+def test_study_yaml_is_read_and_the_section_wins(tmp_path: Path):
+    (tmp_path / "study.yaml").write_text("mode: full\ncontact: me@example.org\nretention_until: 2030-12-31\n")
+    path = tmp_path / "params.yaml"
+    path.write_text("study: {config: study.yaml, mode: half}\n")
+    params, _ = read_study_params(path)
+    assert (params.mode, params.contact, str(params.retention_until)) == ("half", "me@example.org", "2030-12-31")
+    path.write_text("study: {config: lost.yaml}\n")
+    with pytest.raises(
+        PanobenchError, match=r"params\.yaml: study\.config = 'lost\.yaml', but .*lost\.yaml does not exist"
+    ):
+        read_study_params(path)
+    (tmp_path / "study.yaml").write_text("mod: full\n")
+    path.write_text("study: {config: study.yaml}\n")
+    with pytest.raises(PanobenchError, match=r"study\.yaml: unknown key study\.mod; did you mean 'mode'"):
+        read_study_params(path)
+
+
+def test_the_settings_of_a_bundle_are_whole_and_locked(copy: Path):
+    bundle = load_bundle(copy)
+    assert set(bundle.settings.texts) == {"en", "de"}
+    path = copy / "study.yaml"
+    path.write_text(path.read_text().replace("gold_every: 10", "gold_every: 11"))
+    with pytest.raises(BundleError, match=r"study\.yaml: was changed after the study was made"):
+        load_bundle(copy)
+
+
+def test_every_language_has_every_word_of_its_own_and_the_same_fields():
+    texts = {language: load_texts(language).model_dump() for language in languages()}
+
+    def leaves(value, where=()):
+        if isinstance(value, dict):
+            return {key: leaf for name, part in value.items() for key, leaf in leaves(part, (*where, name)).items()}
+        if isinstance(value, list):
+            return {key: leaf for i, part in enumerate(value) for key, leaf in leaves(part, (*where, i)).items()}
+        return {where: value}
+
+    english = leaves(texts.pop("en"))
+    assert texts
+    for language in texts.values():
+        translated = leaves(language)
+        assert translated.keys() == english.keys()
+        for where, words in translated.items():
+            assert sorted(re.findall(r"\{\w+\}", words)) == sorted(re.findall(r"\{\w+\}", english[where])), where
+        same = [where for where, words in translated.items() if words == english[where] and where[-1] != "id"]
+        assert same == []
+
+
+def test_words_of_ones_own_are_shown_and_may_not_name_a_method(tmp_path: Path):
+    manifests = two_methods(tmp_path)
+    own = {"en": {"landing": {"start": "Begin here"}}}
+    bundle = prepare(manifests, tmp_path / "study", StudyParams(wording=own, criteria=["motion", "content"]))
+    assert bundle.texts("en").landing.start == "Begin here"
+    assert bundle.criteria == ["motion", "content"]
+    assert {control.criterion for control in bundle.study.controls} <= {"motion", "content"}
+    for params, message in [
+        ({"wording": {"en": {"landing": {"start": "AlphaMethod or the other?"}}}}, "contains the method name 'alpham"),
+        ({"wording": {"fr": {}}}, "'fr' is not among study.languages"),
+        ({"wording": {"en": {"landing": {"begin": "x"}}}}, "landing.begin"),
+        ({"criteria": ["beauty"]}, "'beauty' is not in en.yaml"),
+    ]:
+        with pytest.raises(PanobenchError, match=message):
+            prepare(manifests, tmp_path / "study", StudyParams(**params))
+
+
+def test_controls_are_damaged_where_they_say(tmp_path: Path):
+    clip = direction_clip(height=64, frames=6)
+    rng = np.random.default_rng(0)
+    copies = {kind: damaged(kind, clip, rng) for kind in KINDS}
+    assert all(copy.shape == clip.shape and copy.dtype == np.uint8 for copy in copies.values())
+
+    def seam(frames: np.ndarray) -> float:
+        return float(np.abs(frames[:, :, 0].astype(float) - frames[:, :, -1]).mean())
+
+    assert seam(copies["broken_seam"]) > seam(clip) + 10
+    assert seam(copies["blur"]) < seam(clip) + 2
+    assert np.abs(np.diff(copies["frozen"].astype(int), axis=0)).max() == 0
+    jumps = [np.abs(np.diff(frames.astype(float), axis=0)).mean() for frames in (copies["shuffled"], clip)]
+    assert jumps[0] > 2 * jumps[1]
+    # A 90 degree view of the front: its middle is the front, its corners are at longitude and latitude of that view.
+    shown = copies["perspective"][0].astype(float) - 128
+    for row, column, direction in [
+        (32, 64, (0, 0, 1)),
+        (0, 0, (-1, 1, 1)),
+        (63, 127, (1, -1, 1)),
+        (32, 127, (1, 0, 1)),
+    ]:
+        found, unit = shown[row, column], np.array(direction) / np.linalg.norm(direction)
+        assert found @ unit / np.linalg.norm(found) > 0.98
+    assert visibility("frozen", clip[:1], damaged("frozen", clip[:1], rng)) < VISIBLE
+
+
+def test_a_method_that_left_run_methods_does_not_enter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    videos = tmp_path / "outputs" / "nano" / "videos"
+    for name in ("alpha", "beta", "leftbehind"):
+        write_method(videos / name, f"{name}method", TWO, noise)
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text("profile: nano\nrun: {methods: [alpha, beta]}\n")
+    result = CliRunner().invoke(study, ["prepare", "--params", "params.yaml", "--out", "study"], catch_exceptions=False)
+    assert "2 methods x 2 prompts" in result.output
+    names = {method.name for method in load_key("study/key.json", load_bundle("study").study.study_id).methods.values()}
+    assert names == {"alphamethod", "betamethod"}
+    with pytest.raises(PanobenchError, match="nothing to compare"):
+        CliRunner().invoke(study, ["prepare", "--out", "study"], catch_exceptions=False)
 
 
 def test_the_command_prepares_from_folders(tmp_path: Path):
