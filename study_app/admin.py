@@ -158,7 +158,7 @@ def _raters(store: Store) -> None:
         {
             "id": row.id,
             "number": row.number,
-            "label": row.label,
+            "label": neutralise(row.label),  # this table can be downloaded for a spreadsheet
             "source": row.source,
             "answered": f"{row.answered} of {row.trials}" if row.trials else "",
             "flags": " ".join(flagged.get(row.id, [])),

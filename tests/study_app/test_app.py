@@ -217,6 +217,21 @@ def test_media_are_served_by_id_and_range_only(server: Server, seam_bundle: Bund
         assert b"panobench.study" not in body
 
 
+def test_nothing_can_be_uploaded(server: Server):
+    url = f"{server.url}/_stcore/upload_file/session/file"
+    request = urllib.request.Request(url, data=b"x" * 3_000_000, method="PUT", headers={"Content-Type": "text/plain"})
+    with pytest.raises((urllib.error.HTTPError, ConnectionError, urllib.error.URLError)) as caught:
+        urllib.request.urlopen(request)
+    assert not isinstance(caught.value, urllib.error.HTTPError) or caught.value.code >= 400
+
+
+def test_the_organisers_page_of_a_server_without_password_tells_nothing(server: Server):
+    status, body, headers = fetch(f"{server.url}/organiser")
+    assert status == 200  # Streamlit's empty shell; what it shows is in test_admin.py
+    assert b"periodicworld" not in body
+    assert "periodicworld" not in repr(headers)
+
+
 def test_the_app_imports_no_torch_and_is_quick():
     code = (
         "import sys, time; import study_app.pages, study_app.admin, study_app.media, study_app.cli; "
