@@ -115,6 +115,12 @@ def _training_runs(outputs: Path, models: Sequence[str]) -> list[_Run]:
             step, seconds = int(row.pop("step")), row.pop("seconds", 0.0)
             run.metrics += [(key, value, step, int(seconds * 1000)) for key, value in row.items()]
             run.seconds = seconds
+        curve = folder / "loss_by_timestep.csv"
+        if curve.is_file():  # a model of another trainer does not keep it
+            run.metrics += _loss_by_timestep(curve)
+            run.artifacts.append((curve, ""))
+        videos = sorted((folder / "validation").rglob("*.mp4"))
+        run.artifacts += [(file, file.parent.relative_to(folder).as_posix()) for file in videos]
         runs.append(run)
     return runs
 
@@ -130,6 +136,17 @@ def _history(path: Path) -> Iterator[dict[str, float]]:
     if rows and "step" not in rows[0]:
         raise PanobenchError(f"{path}: has no column 'step'; train again")
     yield from rows
+
+
+def _loss_by_timestep(path: Path) -> list[tuple[str, float, int, int]]:
+    """A curve per part of the noise schedule."""
+    found = []
+    for row in _history(path):
+        if not {"first_timestep", "last_timestep", "loss"} <= set(row):
+            raise PanobenchError(f"{path}: needs the columns step, first_timestep, last_timestep, loss; train again")
+        name = f"loss_by_timestep/{int(row['first_timestep']):03d}-{int(row['last_timestep']):03d}"
+        found.append((name, row["loss"], int(row["step"]), 0))
+    return found
 
 
 def _method_runs(outputs: Path, comparison: Mapping[str, Any]) -> list[_Run]:

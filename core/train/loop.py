@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from core.errors import PanobenchError
 from core.files import atomic_path
-from core.train.curve import BUCKETS, CurveRow, bucket_sums, curve_rows
+from core.train.curve import BUCKETS, CurveRow, bucket_sums, curve_rows, write_rows
 from core.train.diffusion import Losses
 from core.train.processes import Processes
 
@@ -60,6 +60,12 @@ class History:
     curve: list[CurveRow] = field(default_factory=list)
     # Of the steps since the last lines of `curve`: see `bucket_sums`.
     sums: Tensor = field(default_factory=lambda: torch.zeros(2, BUCKETS, dtype=torch.float64))
+
+    def write(self, folder: Path) -> None:
+        """Write `history.csv` and, once it has lines, `loss_by_timestep.csv`."""
+        write_rows(folder / "history.csv", self.rows)
+        if self.curve:
+            write_rows(folder / "loss_by_timestep.csv", self.curve)
 
 
 def fit(
@@ -200,6 +206,7 @@ class _State:
         }
         with atomic_path(path) as temporary:
             torch.save(content, temporary)
+        history.write(path.parent)  # to look at meanwhile; a resumed run reads the checkpoint
 
     def restore(self, path: Path, identity: str) -> History:
         """History of the checkpoint after loading all else from it; an empty one if there is none of this identity."""

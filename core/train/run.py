@@ -20,7 +20,6 @@ from core.model.base import Base, folder_hash, load_base
 from core.params_schema import AnyTraining, LoraTraining, Params
 from core.train.adapter import adapter_loss, build_adapter
 from core.train.cache import Cache, Clips
-from core.train.curve import write_rows
 from core.train.loop import History, LoopSettings, fit
 from core.train.lora import add_lora_layers, lora_loss, save_lora
 from core.train.processes import Processes, start_processes
@@ -149,8 +148,7 @@ def _publish(
         save_lora(model, partial)
     else:
         model.eval().save_pretrained(partial)
-    write_rows(partial / "history.csv", history.rows)
-    write_rows(partial / "loss_by_timestep.csv", history.curve)
+    history.write(partial)
     write_json(partial / "training.json", record)
     if settings.validation is not None and videos.is_dir():
         shutil.copytree(videos, partial / "validation")

@@ -30,6 +30,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("files")
     outputs = write_reproduction(root)
     make_report(outputs)
+    model = outputs / "models" / "small_adapter"
+    with open(model / "loss_by_timestep.csv", "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("step", "first_timestep", "last_timestep", "loss", "samples"), *CURVE])
+    (model / VALIDATION).parent.mkdir(parents=True)
+    shutil.copy(next((outputs / "videos").rglob("*.mp4")), model / VALIDATION)
     (root / "dvc.lock").write_text("schema: '2.0'\nstages:\n  score@flat: {cmd: score}\n", encoding="utf-8")
     return root
 
@@ -37,6 +42,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_report(outputs: Path, command: str = "panobench compare") -> None:
     methods = [load_scored(outputs / "scores" / m, label, outputs / "videos" / m) for m, label in LABELS.items()]
     build_report(methods, outputs / "report", Making(command))
+
+
+VALIDATION = "validation/step-000002/prompt-0.mp4"
+CURVE = [(2, 0, 99, 0.5, 3), (2, 900, 999, 0.25, 1), (4, 0, 99, 0.375, 4)]
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +63,16 @@ def logged(files: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     assert "mlflow ui --backend-store-uri sqlite:///mlflow.db" in result.output
     record = json.loads((root / "outputs" / "nano" / "mlflow.json").read_text(encoding="utf-8"))
     return root, record, MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
+
+
+def test_a_training_shows_its_loss_by_timestep_and_its_validation_videos(logged):
+    root, record, client = logged
+    run = record["runs"]["train small_adapter"]
+    history = client.get_metric_history(run, "loss_by_timestep/000-099")
+    assert [(point.step, point.value) for point in history] == [(2, 0.5), (4, 0.375)]
+    assert client.get_run(run).data.metrics["loss_by_timestep/900-999"] == 0.25
+    video = client.download_artifacts(run, VALIDATION, str(root))
+    assert Path(video).read_bytes() == (root / "outputs/nano/models/small_adapter" / VALIDATION).read_bytes()
 
 
 def log(root: Path, **options) -> dict:

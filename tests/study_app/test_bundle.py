@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from core.errors import PanobenchError
+from core.spherical import add_spherical, read_spherical
 from core.video import read_video
 from study_app.bundle import Bundle, BundleError, find_bundle, load_bundle, load_key
 from study_app.cli import study
@@ -74,6 +75,16 @@ def test_media_show_the_source_and_carry_plain_metadata_only(seam_bundle: Bundle
             assert container.streams[0].codec_context.pix_fmt == "yuv420p"
             tags.append((dict(container.metadata), dict(container.streams[0].metadata)))
     assert all(tag == tags[0] for tag in tags)
+
+
+def test_a_method_that_marks_its_videos_as_spherical_is_not_known_by_that(tmp_path: Path):
+    """Generated videos say that they are panoramas; those of other makers may not."""
+    manifests = two_methods(tmp_path)
+    for path in manifests[0].parent.glob("*.mp4"):
+        add_spherical(path)
+    bundle = prepare(manifests, tmp_path / "study", StudyParams())
+    assert len(bundle.files) == 2 * len(list(manifests[0].parent.glob("*.mp4")))
+    assert all(read_spherical(path) is None for path in bundle.files.values())
 
 
 def test_the_same_inputs_in_any_order_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

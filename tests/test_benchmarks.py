@@ -1,0 +1,49 @@
+"""The benchmarks run, and compare like with like."""
+
+import json
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from benchmarks.diffusion import count_flops, main, rivals
+from benchmarks.random_base import SIZES, random_adapter
+
+
+def test_the_table_is_written_at_a_tiny_size_on_a_cpu(tmp_path):
+    arguments = ["--size", "tiny", "--steps", "2", "--precision", "fp32", "--repeats", "1", "--gradient-checkpointing"]
+    done = CliRunner().invoke(main, [*arguments, "--out", str(tmp_path)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    rows = json.loads((tmp_path / "diffusion-tiny.json").read_text())["rows"]
+    assert [row["what"].split(",")[0] for row in rows] == [
+        "diffusers AnimateDiffPipeline",
+        "panobench A",
+        "panobench D",
+        "panobench training step",
+    ]
+    assert all(row["seconds"] > 0 and row["tflop"] > 0 and row["utilisation"] > 0 for row in rows)
+    assert rows[0]["tflop"] == rows[1]["tflop"] < rows[2]["tflop"]
+    assert (tmp_path / "diffusion-tiny.md").read_text().count("\n|") == 6
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="runs the real thing on a GPU")
+def test_the_papers_size_is_refused_on_a_cpu():
+    assert "--size tiny works" in CliRunner().invoke(main, []).output
+
+
+def test_the_peer_makes_the_same_video():
+    """Same weights, noise and embeddings: what is timed side by side is the same work."""
+    works = rivals(SIZES["tiny"], 3, torch.float32, torch.device("cpu"))
+    theirs, ours = (works[name][1]() for name in ("diffusers AnimateDiffPipeline", "panobench A, AnimateDiff"))
+    assert theirs.shape == ours.shape == (1, 4, 3, 32, 64)
+    assert (theirs - ours).abs().max() < 1e-4
+
+
+def test_flops_of_the_papers_size():
+    """Counted on the meta device; a U-Net pass is about 2.5 TFLOP a frame (multiplications and additions)."""
+    size = SIZES["paper"]
+    flops = count_flops(size, 25)
+    assert 1.9e15 < flops["video"] < 2.2e15
+    assert sum(p.numel() for p in random_adapter(size, torch.float32, "meta").parameters()) == 47_051_840
+    tiny = count_flops(SIZES["tiny"], 4), count_flops(SIZES["tiny"], 8)
+    assert tiny[0]["video"] < tiny[1]["video"] < 2 * tiny[0]["video"]
