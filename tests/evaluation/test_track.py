@@ -30,7 +30,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("files")
     outputs = write_reproduction(root)
     make_report(outputs)
-    model = outputs / "models" / "small_adapter"
+    model = outputs / "models" / "small_lora"
     with open(model / "loss_by_timestep.csv", "w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("step", "first_timestep", "last_timestep", "loss", "samples"), *CURVE])
     (model / VALIDATION).parent.mkdir(parents=True)
@@ -67,12 +67,12 @@ def logged(files: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 
 def test_a_training_shows_its_loss_by_timestep_and_its_validation_videos(logged):
     root, record, client = logged
-    run = record["runs"]["train small_adapter"]
+    run = record["runs"]["train small_lora"]
     history = client.get_metric_history(run, "loss_by_timestep/000-099")
     assert [(point.step, point.value) for point in history] == [(2, 0.5), (4, 0.375)]
     assert client.get_run(run).data.metrics["loss_by_timestep/900-999"] == 0.25
     video = client.download_artifacts(run, VALIDATION, str(root))
-    assert Path(video).read_bytes() == (root / "outputs/nano/models/small_adapter" / VALIDATION).read_bytes()
+    assert Path(video).read_bytes() == (root / "outputs/nano/models/small_lora" / VALIDATION).read_bytes()
 
 
 def log(root: Path, **options) -> dict:

@@ -139,7 +139,14 @@ def test_killed_training_resumes_to_the_same_losses(workplace, tiny_base, tmp_pa
     common = {"steps": 7, "batch": 2, "learning_rate": 1e-3, "checkpoint_every": 2, "schedule": "cosine"}
     section = {
         "lora": {"kind": "lora", "rank": 2, **common},
-        "adapter": {"kind": "adapter", "zero_output": True, **common},
+        "adapter": {
+            "kind": "adapter",
+            "zero_output": True,
+            "ema": 0.9,
+            **common,
+            "batch": 1,
+            "gradient_accumulation": 2,
+        },
     }
     params = tiny_params(tiny_base, training=section)
     results = {}
@@ -152,12 +159,14 @@ def test_killed_training_resumes_to_the_same_losses(workplace, tiny_base, tmp_pa
             checkpoint = params.outputs / "checkpoints" / name / "last.pt"
             assert torch.load(checkpoint, weights_only=True)["history"][-1]["step"] == 4
         out = train_model(params, name).resolve()
-        results[label] = losses(out), load_file(next(out.glob("*.safetensors")))
+        curve = (out / "loss_by_timestep.csv").read_text()
+        results[label] = losses(out), load_file(next(out.glob("*.safetensors"))), curve
     killed, whole = results["killed"], results["whole"]
     assert len(killed[0]) == 7
     assert killed[0] == pytest.approx(whole[0], abs=1e-6)
     for key in whole[1]:
         assert torch.allclose(killed[1][key], whole[1][key], atol=1e-6)
+    assert killed[2] == whole[2]
 
 
 def test_every_epoch_shows_every_clip_once():
