@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -107,7 +108,7 @@ def random_adapter(size: Size, dtype: torch.dtype, device: torch.device | str) -
 class RandomClips:
     """A training set of one clip of noise, with the shapes of the real one."""
 
-    folder, hash, mirrored = "random clips", "random", True
+    folder, hash, mirrored, threaded = Path("random clips"), "random", True, True
 
     def __init__(self, size: Size) -> None:
         self.size = size

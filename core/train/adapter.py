@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 
 import torch
@@ -13,7 +12,7 @@ from core.model.base import Base
 from core.model.enhance import circular_padding
 from core.params_schema import AdapterTraining
 from core.train.cache import Clips
-from core.train.diffusion import Drawing, Losses
+from core.train.diffusion import Drawing, DrawingAhead, Losses, LossOfRows, Rows
 
 
 def build_adapter(base: Base, settings: AdapterTraining, seed: int) -> Adapter360:
@@ -40,19 +39,22 @@ def adapter_loss(
     frames: int,
     seed: int,
     stack: ExitStack,  # closes what the loss keeps open for all steps
-) -> Callable[[int, range, int], Losses]:
+) -> LossOfRows:
     """The loss of rows of a step.
 
     Nothing before the first injection has a graph, since neither its weights nor its input require gradients: the
     backward pass ends behind the first down block by itself.
     """
     captions = [clip["whole" if settings.whole_erp_captions else "caption"] for clip in clips.clips]
-    draw = Drawing(clips, base, captions, settings, seed, frames, settings.stride, settings.motion_dropout)
+    draw = DrawingAhead(
+        Drawing(clips, base, captions, settings, seed, frames, settings.stride, settings.motion_dropout), unet.device
+    )
+    stack.callback(draw.close)
     if settings.circular_padding:
         stack.enter_context(circular_padding(unet, adapter))
 
-    def losses(step: int, rows: range, total: int) -> Losses:
-        batch = draw(step, rows, total).to(unet.device)
+    def losses(rows: Rows, following: Rows | None) -> Losses:
+        batch = draw(rows, following).to(unet.device)
         text = torch.stack([clips.text(caption) for caption in batch.captions]).to(unet.device)
         with inject_features(unet, adapter(batch.condition)):
             prediction = unet(

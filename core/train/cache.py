@@ -38,6 +38,7 @@ class Clips(Protocol):
     hash: str  # of everything that is read
     clips: list[dict[str, Any]]  # videoid, frames, caption, whole
     mirrored: bool  # whether mirrored windows can be had
+    threaded: bool  # whether a thread may read windows beside the training
 
     def __len__(self) -> int:
         """Number of clips."""
@@ -60,6 +61,8 @@ class Clips(Protocol):
 
 class Cache:
     """Read access to a cache folder; files are mapped, so memory does not grow with the number of clips."""
+
+    threaded = True
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from diffusers import DDIMScheduler
@@ -14,6 +16,15 @@ from core.model.base import Base, normalise_latents
 from core.model.enhance import diffusion_loss
 from core.params_schema import Training
 from core.train.cache import Clips, draw_clips, seeded
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a process computes at a time: some rows of a step."""
+
+    step: int  # from 0
+    chosen: range
+    total: int  # rows of the step, over all micro-batches and processes
 
 
 @dataclass
@@ -58,6 +69,18 @@ class Losses:
         return cls(diffusion_loss(prediction, batch.noise, latitude_loss), each, batch.timesteps)
 
 
+class LossOfRows(Protocol):
+    """What the loop minimises."""
+
+    def __call__(self, rows: Rows, following: Rows | None) -> Losses:
+        """The loss of rows of a step; it must draw from nothing but what the rows say.
+
+        Args:
+            rows: of one step.
+            following: the next ones that will be asked for, which may be prepared meanwhile; None after the last.
+        """
+
+
 @dataclass(frozen=True)
 class Drawing:
     """How a training draws its samples.
@@ -75,17 +98,18 @@ class Drawing:
     stride: int = 1  # source frames from one to the next
     motion_dropout: float | None = None  # None: no condition at all
 
-    def __call__(self, step: int, rows: range, total: int) -> Batch:
-        """Draw these of the `total` rows of a step, over all processes."""
+    def __call__(self, rows: Rows) -> Batch:
+        """Draw rows of a step."""
         if self.settings.random_flip and not self.clips.mirrored:
             raise PanobenchError(
                 f"{self.clips.folder}: random_flip needs mirrored latents; set encode.mirror and encode again"
             )
-        latents, conditions, captions, noise = zip(*(self._row(step * total + row) for row in rows), strict=True)
+        positions = (rows.step * rows.total + row for row in rows.chosen)
+        latents, conditions, captions, noise = zip(*map(self._row, positions), strict=True)
         # Stratified: one timestep per equal part of the schedule, each still uniform over all of it, so that the loss
         # of a small batch varies less.
-        start = torch.rand((), generator=seeded(self.seed, "step", step))
-        spread = (start + torch.tensor(list(rows)) / total) % 1
+        start = torch.rand((), generator=seeded(self.seed, "step", rows.step))
+        spread = (start + torch.tensor(list(rows.chosen)) / rows.total) % 1
         return Batch(
             normalise_latents(self.base.vae, torch.stack(latents)),
             None if self.motion_dropout is None else torch.stack(conditions),
@@ -126,3 +150,27 @@ class Drawing:
                 f"{self.clips.folder}: clip {row['videoid']} has {row['frames']} frames, training needs {span}"
             )
         return row["frames"] - span
+
+
+class DrawingAhead:
+    """A drawing whose next batch is read by a thread while the GPU computes with this one; the batches are the same."""
+
+    def __init__(self, draw: Drawing, device: torch.device) -> None:
+        self._draw = draw
+        # On a CPU the thread would take from the training what it gives.
+        self.enabled = device.type == "cuda" and draw.clips.threaded
+        self._thread = ThreadPoolExecutor(1)
+        self._next: tuple[Rows, Future[Batch]] | None = None
+
+    def __call__(self, rows: Rows, following: Rows | None) -> Batch:
+        """These rows; afterwards the following are drawn in the background."""
+        drawn = self._next
+        batch = drawn[1].result() if drawn is not None and drawn[0] == rows else self._draw(rows)
+        self._next = (
+            None if following is None or not self.enabled else (following, self._thread.submit(self._draw, following))
+        )
+        return batch
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown(cancel_futures=True)

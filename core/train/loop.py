@@ -18,7 +18,7 @@ from tqdm import tqdm
 from core.errors import PanobenchError
 from core.files import atomic_path
 from core.train.curve import BUCKETS, CurveRow, bucket_sums, curve_rows, write_rows
-from core.train.diffusion import Losses
+from core.train.diffusion import LossOfRows, Rows
 from core.train.processes import Processes
 
 
@@ -70,7 +70,7 @@ class History:
 
 def fit(
     model: nn.Module,  # whose parameters that require gradients are trained
-    losses: Callable[[int, range, int], Losses],  # step from 0, its rows, their total; draws from nothing else
+    losses: LossOfRows,
     settings: LoopSettings,
     checkpoint: Path,  # one file
     identity: str,  # hash of parameters and inputs; a checkpoint of another identity is not used
@@ -95,7 +95,7 @@ def fit(
     history = state.restore(checkpoint, identity)
     done = len(history.rows)
     processes.agree(done, f"the step of {checkpoint}; it must be on a disk that all of them see")
-    micro, total = settings.batch, settings.batch * settings.gradient_accumulation * processes.world
+    shares = _shares(settings, processes, done)
     before = history.rows[-1].seconds if history.rows else 0.0
     start = time.perf_counter()
     with tqdm(total=settings.steps, initial=done, desc=description, unit="step", disable=not processes.main) as bar:
@@ -105,10 +105,10 @@ def fit(
                 group["lr"] = rate
             state.optimizer.zero_grad(set_to_none=True)
             measured = torch.zeros(1 + 2 * BUCKETS, dtype=torch.float64)  # mean loss, and sums by timestep
-            for part in range(settings.gradient_accumulation):
-                first = (part * processes.world + processes.rank) * micro
+            for _ in range(settings.gradient_accumulation):
+                rows, following = next(shares)
                 with torch.autocast(device.type, half or torch.bfloat16, enabled=half is not None):
-                    found = losses(step, range(first, first + micro), total)
+                    found = losses(rows, following)
                 state.scaler.scale(found.mean / settings.gradient_accumulation).backward()
                 measured[0] += found.mean.item() / settings.gradient_accumulation
                 measured[1:] += bucket_sums(found.each, found.timesteps, settings.timesteps).flatten()
@@ -137,6 +137,20 @@ def fit(
     if state.ema is not None:
         state.ema.copy_to(state.parameters.values())
     return history
+
+
+def _shares(settings: LoopSettings, processes: Processes, first_step: int) -> Iterator[tuple[Rows, Rows | None]]:
+    """The rows of each micro-batch of this process, in order, and those of the next."""
+    parts, micro = settings.gradient_accumulation, settings.batch
+
+    def rows(index: int) -> Rows:
+        step, part = divmod(index, parts)
+        first = (part * processes.world + processes.rank) * micro
+        return Rows(step, range(first, first + micro), micro * parts * processes.world)
+
+    end = settings.steps * parts
+    for index in range(first_step * parts, end):
+        yield rows(index), rows(index + 1) if index + 1 < end else None
 
 
 def learning_rate(settings: LoopSettings, step: int) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from core.model.base import Base, encode_text, with_trigger
 from core.model.enhance import circular_padding
 from core.params_schema import LoraTraining
 from core.train.cache import Clips
-from core.train.diffusion import Drawing, Losses
+from core.train.diffusion import Drawing, DrawingAhead, Losses, LossOfRows, Rows
 
 # Regular expressions over module names, stored in the file: they must not match the motion modules when the LoRA is
 # put into the video model.
@@ -45,19 +44,20 @@ def lora_loss(
     settings: LoraTraining,
     seed: int,
     stack: ExitStack,  # closes what the loss keeps open for all steps
-) -> Callable[[int, range, int], Losses]:
+) -> LossOfRows:
     """The loss of rows of a step, over single frames. Captions with the trigger are encoded once, here."""
     unet, device = base.unet, base.unet.device
     captions = [with_trigger(settings.trigger, clip["caption"]) for clip in clips.clips]
     texts = sorted({*captions, ""})
     embedded = [encode_text(base.tokenizer, base.text_encoder, texts[i : i + 64]) for i in range(0, len(texts), 64)]
     text_of = dict(zip(texts, torch.cat(embedded), strict=True))
-    draw = Drawing(clips, base, captions, settings, seed, frames=1)
+    draw = DrawingAhead(Drawing(clips, base, captions, settings, seed, frames=1), device)
+    stack.callback(draw.close)
     if settings.circular_padding:
         stack.enter_context(circular_padding(unet))
 
-    def losses(step: int, rows: range, total: int) -> Losses:
-        batch = draw(step, rows, total).to(device).frame(0)
+    def losses(rows: Rows, following: Rows | None) -> Losses:
+        batch = draw(rows, following).to(device).frame(0)
         text = torch.stack([text_of[caption] for caption in batch.captions])
         prediction = unet(batch.noisy(base.scheduler), batch.timesteps, encoder_hidden_states=text, return_dict=False)[
             0

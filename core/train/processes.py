@@ -80,7 +80,7 @@ def start_processes(precision: str) -> Processes:
         # accelerate's own launcher for machines without GPUs takes --num_processes and starts one process.
         raise PanobenchError(
             "accelerate launch was given several processes and started one, as it does without GPUs; "
-            "add --multi_gpu, which starts them on CPUs too"
+            "leave --cpu out and add --multi_gpu, which starts them on CPUs too"
         )
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Processes()

@@ -32,6 +32,7 @@ class RawClips:
     """Training clips in `dataset/train/videos`, their flow maps in `flows` and their captions, as a training set."""
 
     mirrored = True
+    threaded = False  # while a window is encoded the VAE is padded circularly, for whoever uses it
 
     def __init__(self, params: Params, base: Base) -> None:
         outputs = params.outputs

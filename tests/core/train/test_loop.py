@@ -5,7 +5,7 @@ import torch
 
 from core.errors import PanobenchError
 from core.train.curve import bucket_sums, curve_rows
-from core.train.diffusion import Losses
+from core.train.diffusion import Losses, Rows
 from core.train.loop import LoopSettings, fit, learning_rate
 from core.train.processes import start_processes
 
@@ -13,9 +13,9 @@ from core.train.processes import start_processes
 def losses_of(function):
     """A loss for `fit` of a function of the step."""
 
-    def losses(step, rows, total):
-        loss = function(step)
-        return Losses(loss, loss.detach().repeat(len(rows)), torch.zeros(len(rows), dtype=torch.long))
+    def losses(rows, following):
+        loss, count = function(rows.step), len(rows.chosen)
+        return Losses(loss, loss.detach().repeat(count), torch.zeros(count, dtype=torch.long))
 
     return losses
 
@@ -93,6 +93,20 @@ def test_the_average_of_the_weights_is_used_kept_and_resumed(tmp_path):
     again: list[float] = []
     assert run(6, "a.pt", again)[0] == pytest.approx(weight, rel=1e-6)
     assert len(again) == 1
+
+
+def test_rows_are_divided_among_micro_batches_and_announced(tmp_path):
+    model = torch.nn.Linear(1, 1)
+    asked, announced = [], []
+
+    def losses(rows, following):
+        asked.append(rows)
+        announced.append(following)
+        return losses_of(lambda step: model.weight.sum())(rows, following)
+
+    fit(model, losses, LoopSettings(3, 0.1, batch=2, gradient_accumulation=2), tmp_path / "c.pt", "x")
+    assert asked == [Rows(step, range(first, first + 2), 4) for step in range(3) for first in (0, 2)]
+    assert announced == [*asked[1:], None]
 
 
 def test_losses_are_counted_by_timestep():

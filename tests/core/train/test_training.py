@@ -19,7 +19,7 @@ from core.model.pipeline import Pipeline360
 from core.params_schema import AdapterTraining
 from core.train.adapter import adapter_loss, build_adapter
 from core.train.cache import Cache, draw_clips, mirror_map, seeded
-from core.train.diffusion import Batch, Drawing, Losses
+from core.train.diffusion import Batch, Drawing, DrawingAhead, Losses, Rows
 from core.train.loop import LoopSettings, fit
 from core.train.raw import RawClips
 from core.train.run import train_model
@@ -96,7 +96,7 @@ def test_adapter_learns_and_the_base_does_not_change(inside, tiny_base):
     with ExitStack() as stack:
         adapter = build_adapter(base, settings, seed=0)
         loss = adapter_loss(base, base.motion_unet(), adapter, cache, settings, FRAMES, 0, stack)
-        same = lambda step, rows, total: loss(0, rows, total)  # noqa: E731
+        same = lambda rows, following: loss(Rows(0, rows.chosen, rows.total), None)  # noqa: E731
         history = fit(adapter, same, LoopSettings(8, 3e-3, batch=2), inside / "x.pt", "x").rows
     assert history[-1].loss < 0.99 * history[0].loss
     fresh = load_base(*tiny_base)
@@ -115,7 +115,7 @@ def test_no_graph_before_the_first_injection(inside, tiny_base):
         unet = base.motion_unet()
         for block in unet.down_blocks:  # inner modules, before the injection hook of the block itself
             block.resnets[-1].register_forward_hook(lambda m, i, o: graphs.append(o.requires_grad))
-        adapter_loss(base, unet, adapter, cache, settings, FRAMES, 0, stack)(0, range(1), 1)
+        adapter_loss(base, unet, adapter, cache, settings, FRAMES, 0, stack)(Rows(0, range(1), 1), None)
     assert graphs == [False, True, True, True]
 
 
@@ -179,7 +179,7 @@ def draw(clips, base, step=0, rows=range(3), total=3, motion_dropout: float | No
     values = {"caption_dropout": 0.0, "random_roll": True, "random_flip": False} | options
     settings = AdapterTraining(kind="adapter", steps=1, batch=1, learning_rate=1e-3, **values)
     captions = [clip["caption"] for clip in clips.clips]
-    return Drawing(clips, base, captions, settings, 7, FRAMES, 1, motion_dropout)(step, rows, total)
+    return Drawing(clips, base, captions, settings, 7, FRAMES, 1, motion_dropout)(Rows(step, rows, total))
 
 
 def test_a_row_is_the_same_however_the_step_is_divided(inside, tiny_base):
@@ -189,6 +189,27 @@ def test_a_row_is_the_same_however_the_step_is_divided(inside, tiny_base):
     for name in ("latents", "condition", "noise", "timesteps"):
         assert torch.equal(getattr(whole, name), torch.cat([getattr(half, name) for half in halves])), name
     assert whole.captions == halves[0].captions + halves[1].captions
+
+
+def test_drawing_ahead_changes_nothing(inside, tiny_base):
+    base, cache = load_base(*tiny_base), Cache("outputs/tiny/cache")
+    settings = AdapterTraining(kind="adapter", steps=1, batch=1, learning_rate=1e-3)
+    draw = Drawing(cache, base, [clip["caption"] for clip in cache.clips], settings, 7, FRAMES, 1, 0.0)
+    order = [Rows(step, range(2), 2) for step in range(4)]
+    ahead = DrawingAhead(draw, torch.device("cpu"))
+    assert not ahead.enabled
+    ahead.enabled = True
+    for i, rows in enumerate(order):
+        announced = Rows(9, range(1), 1) if i == 1 else [*order, None][i + 1]  # once not what is then asked for
+        batch, plain = ahead(rows, announced), draw(rows)
+        assert torch.equal(batch.latents, plain.latents)
+        assert torch.equal(batch.condition, plain.condition)
+        assert torch.equal(batch.timesteps, plain.timesteps)
+    broken = Rows(0, range(0), 1)  # no rows: fails in the thread, and is heard of when it is asked for
+    ahead(order[0], broken)
+    with pytest.raises(ValueError, match="unpack"):
+        ahead(broken, None)
+    ahead.close()
 
 
 def test_roll_turns_latents_and_condition_together_by_whole_latent_columns(inside):
