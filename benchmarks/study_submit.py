@@ -1,4 +1,4 @@
-"""How long saving a trial takes: 31 raters at once, every submit sent twice, SQLite and, where there is one, PostgreSQL.
+"""How long saving a trial takes: 31 raters at once, every submit sent twice, SQLite and, if there is one, PostgreSQL.
 
     python -m benchmarks.study_submit [--raters 31] [--mode half]
 

@@ -5,6 +5,7 @@
 """
 
 import hmac
+import json
 import os
 import statistics
 import time
@@ -21,6 +22,7 @@ from study_app.store import Store
 from study_app.transfer import dump
 
 SHORTEST_PASSWORD = 12
+LIVE_SECONDS = 10
 SECONDS_PER_TRY = 1.0  # between two tries of the password, by whomever
 
 
@@ -104,23 +106,27 @@ def _known_user(emails: set[str]) -> bool:
 
 
 def _overview(store: Store) -> None:
-    rows, closed = progress(store), closed_at(store)
-    began = [row for row in rows if row.number is not None and row.withdrawn_at is None]
-    finished = [row for row in began if row.completed_at]
+    closed, until = closed_at(store), store.bundle.settings.retention_until
     st.header(store.bundle.settings.title or store.bundle.texts().landing.title, anchor=False)
-    quota = store.bundle.settings.quota.raters
-    columns = st.columns(4)
-    columns[0].metric("Links", len(rows))
-    columns[1].metric("Raters who began", f"{len(began)} of {quota}" if quota else len(began))
-    columns[2].metric("Finished", len(finished))
-    seconds = seconds_per_trial(store)
-    columns[3].metric("Median seconds per trial", f"{statistics.median(seconds):.0f}" if seconds else "none yet")
-    until = store.bundle.settings.retention_until
     st.caption(
         f"study {store.study_id} · {'closed ' + closed if closed else 'open'} · votes in {store.place}"
         + (f" · single answers are to be deleted after {until}" if until else "")
     )
+    _counts(store)
     st.button("Open the study again" if closed else "Close the study", on_click=_set_closed, args=(store, not closed))
+
+
+@st.fragment(run_every=LIVE_SECONDS)
+def _counts(store: Store) -> None:
+    """Quota, progress and balance, drawn anew every few seconds."""
+    rows, quota = progress(store), store.bundle.settings.quota.raters
+    began = [row for row in rows if row.number is not None and row.withdrawn_at is None]
+    seconds = [value for values in seconds_per_trial(store).values() for value in values]
+    columns = st.columns(4)
+    columns[0].metric("Links", len(rows))
+    columns[1].metric("Raters who began", f"{len(began)} of {quota}" if quota else len(began))
+    columns[2].metric("Finished", sum(row.completed_at is not None for row in began))
+    columns[3].metric("Median seconds per trial", f"{statistics.median(seconds):.0f}" if seconds else "none yet")
     with st.expander("Counts per pair and prompt"):
         st.dataframe(balance(store), hide_index=True)
 
@@ -153,7 +159,7 @@ def _invite(store: Store) -> None:
 
 def _raters(store: Store) -> None:
     st.subheader("Raters", anchor=False)
-    flagged = flags(store.bundle, votes(store))
+    flagged, seconds = flags(store.bundle, votes(store)), seconds_per_trial(store)
     rows = [
         {
             "id": row.id,
@@ -161,6 +167,7 @@ def _raters(store: Store) -> None:
             "label": neutralise(row.label),  # this table can be downloaded for a spreadsheet
             "source": row.source,
             "answered": f"{row.answered} of {row.trials}" if row.trials else "",
+            "seconds per trial": round(statistics.median(seconds[row.id]), 1) if row.id in seconds else None,
             "flags": " ".join(flagged.get(row.id, [])),
             "state": _state(row),
         }
@@ -200,7 +207,5 @@ def _data(store: Store) -> None:
     columns = st.columns(3)
     columns[0].download_button("Votes as CSV", as_csv(rows), f"{name}.csv", key="export-csv")
     columns[1].download_button("Votes as JSON", as_json(rows), f"{name}.json", key="export-json")
-    import json
-
     codebook = json.dumps(make_codebook(store.bundle, key), indent=2, ensure_ascii=False)
     columns[2].download_button("Codebook", codebook, f"{name}.codebook.json", key="export-codebook")

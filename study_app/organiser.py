@@ -93,10 +93,10 @@ def set_closed(store: Store, closed: bool) -> None:
         connection.execute(db.study.update().where(here).values(closed_at=now() if closed else None))
 
 
-def seconds_per_trial(store: Store) -> list[float]:
-    """Seconds from the first sight of each answered scored trial to its answers."""
+def seconds_per_trial(store: Store) -> dict[str, list[float]]:
+    """Seconds from the first sight of each answered scored trial to its answers, by rater id."""
     query = (
-        sa.select(db.assignment.c.shown_at, db.assignment.c.submitted_at)
+        sa.select(db.rater.c.id, db.assignment.c.shown_at, db.assignment.c.submitted_at)
         .join_from(db.assignment, db.rater)
         .where(
             db.rater.c.study_id == store.study_id,
@@ -105,8 +105,11 @@ def seconds_per_trial(store: Store) -> list[float]:
             db.assignment.c.shown_at.is_not(None),
         )
     )
+    seconds: dict[str, list[float]] = {}
     with store.read() as connection:
-        return [seconds_between(*row) for row in connection.execute(query)]
+        for rater, shown, submitted in connection.execute(query):
+            seconds.setdefault(rater, []).append(seconds_between(shown, submitted))
+    return seconds
 
 
 def seconds_between(first: str, second: str) -> float:

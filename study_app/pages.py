@@ -144,7 +144,8 @@ def _landing(store: Store, unknown_link: bool = False) -> None:
         st.title(settings.title or texts.landing.title, anchor=False)
         if unknown_link:
             st.warning(texts.landing.unknown_link)
-        st.markdown(texts.landing.text.format(trials=trials, minutes=minutes))
+        words = texts.landing.text_best if store.bundle.study.mode == "best-of-four" else texts.landing.text
+        st.markdown(words.format(trials=trials, minutes=minutes))
         _choose_language(store, None)
         if closed_at(store):
             st.info(texts.landing.over)

@@ -36,10 +36,11 @@ class Choices(_Table):
 
 
 class Landing(_Table):
-    """The first page; ``text`` may name {trials} and {minutes}."""
+    """The first page; ``text``, and ``text_best`` in best-of-four mode, may name {trials} and {minutes}."""
 
     title: str
     text: str
+    text_best: str
     start: str
     closed: str
     unknown_link: str
@@ -103,6 +104,7 @@ class Trial(_Table):
 
     prompt: str
     progress: str
+    progress_best: str
     submit: str
     missing: str
     look: str

@@ -14,9 +14,11 @@ from study_app.texts import Texts
 def show_trial(store: Store, texts: Texts, token: str, rater: Rater, trial: Assignment) -> None:
     """The page of a trial that is open."""
     practice = trial.kind == PRACTICE
-    words = texts.practice if practice else texts.trial
     with st.container(key="trial"):
-        progress = words.progress.format(number=trial.position + 1, total=trial.total)
+        best = store.bundle.study.mode == "best-of-four"
+        words = texts.trial.progress_best if best else texts.trial.progress
+        words = texts.practice.progress if practice else words
+        progress = words.format(number=trial.position + 1, total=trial.total)
         st.progress(trial.position / trial.total, text=progress)
         with st.container(key="prompt"):
             st.text(f"{texts.trial.prompt}: {store.bundle.prompts[trial.prompt_id]}")

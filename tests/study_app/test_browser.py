@@ -3,6 +3,7 @@
 import io
 import sqlite3
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 from PIL import Image
 
 from study_app.bundle import Bundle, load_key
+from study_app.params import StudyParams
+from study_app.prepare import prepare
 from study_app.store import Store
-from tests.study_app.small import FADE, Server
+from tests.study_app.small import FADE, PLAIN, Server, direction_clip, write_method
 
 pytestmark = pytest.mark.browser
 playwright = pytest.importorskip("playwright.sync_api")
@@ -232,7 +235,7 @@ def test_a_rater_with_a_mouse(server: Server, seam_bundle: Bundle, visit):
     page.get_by_text("Pair 2 of 2").wait_for()
     ready(page)
     assert [(row[0], row[2]) for row in stored(server)] == [(0, "right")] * 5
-    assert page.locator("input[type=radio]:checked").count() == 0
+    playwright.expect(page.locator("input[type=radio]:checked")).to_have_count(0)
     assert state(page)["mode"] == "look"
     assert store.current(token).id != trial.id
     labels = page.get_by_role("radiogroup").evaluate_all("all => all.map(group => group.ariaLabel)")
@@ -241,7 +244,8 @@ def test_a_rater_with_a_mouse(server: Server, seam_bundle: Bundle, visit):
     ready(page)
     assert page.get_by_text("Pair 2 of 2").is_visible()
     assert page.get_by_role("radiogroup").evaluate_all("all => all.map(group => group.ariaLabel)") == labels
-    assert any(f"stimulus/{second.stimuli[0]}.mp4".encode() in seen for seen in page.seen)
+    for stimulus in second.stimuli:
+        assert any(f"stimulus/{stimulus}.mp4".encode() in seen for seen in page.seen)
 
     # A killed server comes back, and so does the trial; what was saved is there once.
     server.kill()
@@ -255,6 +259,20 @@ def test_a_rater_with_a_mouse(server: Server, seam_bundle: Bundle, visit):
     everything = b"\n".join(page.seen).lower() + markup.encode().lower()
     assert len(everything) > 10_000
     assert not any(name.encode() in everything for name in NAMES)
+
+    # The last pair by keyboard alone: S for the seam, arrows among the answers, Enter on the button.
+    page.locator(".player").focus()
+    page.keyboard.press("s")
+    page.locator('[data-testid="stFormSubmitButton"] button:enabled').wait_for()
+    page.get_by_role("radiogroup").first.locator("input").first.focus()
+    for _ in range(5):
+        page.keyboard.press("Space")
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.get_by_text("Your completion code").wait_for()
+    assert [row[2] for row in stored(server) if row[0] == 1] == ["tie"] * 5
+
     store.close()
 
 
@@ -285,3 +303,83 @@ def test_a_rater_with_a_phone_comes_to_the_completion_code(server: Server, seam_
     page.get_by_text(store.rater(token).completion_code).wait_for()
     shoot(page, "phone-done")
     store.close()
+
+
+def test_four_at_a_time_with_practice_on_a_phone_and_in_german(chromium, visit, tmp_path: Path):
+    clips = [
+        write_method(tmp_path / name, f"{name}method", {"p0": "a sphere", "p1": "another"}, lambda _: direction_clip())
+        for name in ("alpha", "beta", "gamma", "delta")
+    ]
+    bundle = prepare(clips, tmp_path / "study", StudyParams(mode="best-of-four", controls=PLAIN | {"practice": 1}))
+    running = Server(bundle.folder, tmp_path / "votes.sqlite", tmp_path / "server.log")
+    running.start()
+    try:
+        store = Store(bundle, str(running.database))
+        (token,) = store.invite(language="de")
+        page = visit(f"{running.url}/?rater={token}", width=390, height=844)
+        page.get_by_text("Ich habe das gelesen").click()
+        page.get_by_role("button", name="Weiter").click()
+        page.get_by_text("Dieser Browser kann die Videos zeigen").wait_for()
+        page.get_by_role("button", name="Weiter").click()
+        ready(page)
+        shoot(page, "phone-instructions")
+        page.get_by_role("button", name="Üben").click()
+        page.get_by_text("Übung 1 von 1").wait_for()
+        for number in range(3):
+            ready(page)
+            assert page.locator("canvas").count() == 4
+            assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
+            choose(page, "B")
+            page.get_by_role("button", name="Naht", exact=True).click()
+            page.locator('[data-testid="stFormSubmitButton"] button:enabled').wait_for()
+            shoot(page, f"phone-four-{number}")
+            page.get_by_role("button", name="Speichern und weiter").click()
+            if number == 0:
+                page.get_by_text("Die Übung zählt nicht").wait_for()
+                ready(page)
+                shoot(page, "phone-feedback")
+                page.get_by_role("button", name="Weiter", exact=True).click()
+                page.get_by_text("Seite 1 von 2").wait_for()
+            elif number == 1:
+                page.get_by_text("Seite 2 von 2").wait_for()
+        page.get_by_text("Ihr Abschlusscode").wait_for()
+        assert {row[2] for row in stored(running)} == {"b"}
+        store.close()
+    finally:
+        running.kill()
+
+
+@pytest.mark.slow
+def test_the_server_is_killed_ten_times_while_answers_are_sent(four_methods, chromium, visit, tmp_path: Path):
+    """What the page says is saved is in the database, once; what it does not is asked again, with the same sides."""
+    bundle = prepare(four_methods, tmp_path / "study", StudyParams(controls=PLAIN))
+    running = Server(bundle.folder, tmp_path / "votes.sqlite", tmp_path / "server.log")
+    running.start()
+    try:
+        store = Store(bundle, str(running.database))
+        (token,) = store.invite()
+        store.consent(token)
+        for reached in ("checked", "instructed"):
+            store.reached(token, reached)
+        page, told = visit("about:blank"), 0
+        for kill in range(10):
+            before = store.current(token)
+            store.seen(token, before.id)
+            page.goto(f"{running.url}/?rater={token}")
+            page.get_by_text(f"Pair {before.position + 1} of 24").wait_for()
+            choose(page, "Left")
+            page.get_by_role("button", name="Save and go on").click()
+            page.wait_for_timeout(25 * kill)
+            running.kill()
+            told = max(told, int(page.locator('[data-testid="stProgress"]').inner_text().split()[1]) - 1)
+            running.start()
+            saved = {row[0] for row in stored(running)}
+            assert saved == set(range(len(saved)))
+            assert len(stored(running)) == 5 * len(saved)
+            assert len(saved) >= told
+            if before.position not in saved:
+                assert store.current(token) == replace(before, seen=True)
+        assert told >= 1
+        store.close()
+    finally:
+        running.kill()
