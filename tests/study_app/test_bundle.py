@@ -83,7 +83,7 @@ def test_a_method_that_marks_its_videos_as_spherical_is_not_known_by_that(tmp_pa
     for path in manifests[0].parent.glob("*.mp4"):
         add_spherical(path)
     bundle = prepare(manifests, tmp_path / "study", StudyParams())
-    assert len(bundle.files) == 2 * len(list(manifests[0].parent.glob("*.mp4")))
+    assert len(bundle.study.stimuli) == 2 * len(list(manifests[0].parent.glob("*.mp4")))
     assert all(read_spherical(path) is None for path in bundle.files.values())
 
 
