@@ -44,8 +44,11 @@ def _draw_curves(assets: Path) -> None:
     matplotlib.use("Agg")
     figure, axes = plt.subplots(1, len(NAMES), figsize=(3.2 * len(NAMES), 2.8), layout="constrained")
     for axis, (name, title) in zip(axes, NAMES.items(), strict=True):
-        curve = pd.read_csv(assets / "curves" / f"{name}.csv")
-        axis.plot(curve.step, curve.loss, lw=1.2)
+        curves = pd.read_csv(assets / "curves" / f"{name}.csv")
+        before = 0.0
+        for _, curve in curves.groupby("run"):
+            axis.plot(before + curve.step, curve.loss, lw=1.2)
+            before += curve.step.max()
         axis.set(title=title, xlabel="step", yscale="log")
     axes[0].set_ylabel("loss")
     figure.savefig(assets / "curves.png", dpi=90)
@@ -94,11 +97,13 @@ def _text(assets: Path, settings: Settings) -> str:
     }
     lines = []
     for name, title in NAMES.items():
-        plan, run = getattr(settings, name), record[name]
         size = sum(file.stat().st_size for file in (assets / folders[name]).glob("*.safetensors")) / 2**20
-        cells = [f"{run['steps']:.0f}", plan.batch, f"{run['seconds'] / 60:.0f}", f"{run['loss']:.4f}", f"{size:.1f}"]
-        lines.append(f"| {title} | {' | '.join(map(str, cells))} |")
-    d, vae, judge = settings.data, record["decoder"], record["judge"]
+        for number, run in enumerate(record[name], 1):
+            label = title if number == 1 else f"{title}, run {number}"
+            steps, minutes = f"{run['steps']:.0f}", f"{run['seconds'] / 60:.0f}"
+            cells = [label, steps, run["batch"], run["device"], minutes, f"{run['loss']:.4f}", f"{size:.1f}"]
+            lines.append(f"| {' | '.join(map(str, cells))} |")
+    d, vae, judge = settings.data, record["decoder"][-1], record["judge"][-1]
     recalls = ", ".join(
         f"{100 * judge[key]:.0f} % among {key.rsplit('_', 1)[1]}" for key in judge if key.startswith("recall")
     )
@@ -112,16 +117,17 @@ A miniature of Stable Diffusion 1.5 + AnimateDiff + CLIP, of the real classes (d
 merges that the captions need; an open_clip `CLIP` as the judge). This project made the weights itself, from nothing but
 its procedural world, so that the whole pipeline runs for real without a download. Licence: Apache-2.0, as the code.
 
-Made by `panobench nano pretrain` with `assets/nano/pretrain.yaml` (seed {settings.seed}), on two shared CPU cores.
+Made by `panobench nano pretrain` with `assets/nano/pretrain.yaml` (seed {settings.seed}). Where a network has several
+runs, the later ones went on from the weights of the earlier ones (`--going-on`), with the settings of that time.
 
-| network | steps | batch | minutes | final loss | MiB, fp16 |
-|---|---|---|---|---|---|
+| network | steps | batch | device | minutes | final loss | MiB, fp16 |
+|---|---|---|---|---|---|---|
 {table}
 
-The U-Net is trained with min-SNR weights first, then polished with a plain loss; both rows are one file, and so are
-the VAE and its decoder, which was trained on with noisy latents. The motion modules were first trained on a schedule of
-850 steps, then on with the longer one, so their rate rises again at step 850. The loss is the mean over the last
-twentieth of the steps; `curves/` has it over time. Minutes are wall-clock on a machine that did other work meanwhile.
+The U-Net is trained with min-SNR weights first, then polished with a plain loss; both are one file, and so are the VAE
+and its decoder, which was trained on with noisy latents. The loss is the mean over the last twentieth of the steps;
+`curves/` has it over time. The losses of a U-Net's runs do not compare: run 2 has offset noise. Minutes are wall-clock
+on a machine that did other work meanwhile.
 
 ![curves](curves.png)
 

@@ -28,6 +28,7 @@ class Plan:
     learning_rate: float
     ema: float
     warmup: int = 50
+    bf16: bool = False  # matrix products in bfloat16, where weights and optimiser stay float32
 
 
 def fit(
@@ -44,7 +45,7 @@ def fit(
 
     Args:
         name: of the curve `{name}.csv` (step, loss, learning_rate) and the checkpoint `{name}.pt` in `folder`.
-        module: the network; only parameters that require gradients are trained and kept in the checkpoint.
+        module: the network, on the device that trains it; only parameters that require gradients are trained.
         loss: called with the step's generator, returns a scalar.
         plan: steps, batch and optimiser.
         folder: where checkpoints and curves live.
@@ -56,12 +57,13 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     curve, checkpoint = folder / f"{name}.csv", folder / f"{name}.pt"
     trained = [p for p in module.parameters() if p.requires_grad]
+    device = device_of(module)
     average = _zero_average(module, plan.ema)
     optimizer = torch.optim.AdamW(trained, lr=plan.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
     rows: list[dict[str, float]] = []
     start, seconds = 0, 0.0
     if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
+        state = torch.load(checkpoint, map_location=device, weights_only=True)
         module.load_state_dict(state["module"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
@@ -93,7 +95,8 @@ def fit(
         generator.manual_seed(seed * 1_000_003 + step)
         # Networks draw too (the VAE's posterior), from the global stream.
         torch.manual_seed(seed * 1_000_003 + step)
-        value = loss(generator)
+        with torch.autocast(device.type, torch.bfloat16, enabled=plan.bf16):
+            value = loss(generator)
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
@@ -115,6 +118,11 @@ def fit(
         "seconds": seconds,
         "loss": sum(row["loss"] for row in tail) / len(tail),
     }
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where the weights of a network are."""
+    return next(module.parameters()).device
 
 
 def _zero_average(module: nn.Module, decay: float) -> AveragedModel:

@@ -14,11 +14,14 @@ from torch.nn import functional
 from tqdm import tqdm
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from core.nano.pretrain.loop import Plan, fit
+from core.nano.pretrain.loop import Plan, device_of, fit
 from core.nano.pretrain.world import Pictures
 from core.nano.stack import CONTEXT_LENGTH, JUDGE_PREPROCESS, bpe_tokenizer, build_scheduler
 
 CAPTION_DROPOUT = 0.1
+#: Standard deviation of a constant per channel in the noise of the stills. At the last timestep of linear betas a
+#: twentieth of the picture is left, and a base that never met such noise takes its mean for the picture's brightness.
+OFFSET_NOISE = 0.1
 
 
 def to_unit(images: np.ndarray) -> Tensor:
@@ -38,10 +41,11 @@ def train_vae(
     whole pictures settle the statistics of the group norms.
     """
     h, w = stills.images.shape[2:4]
+    device = device_of(vae)
 
     def loss(generator: torch.Generator) -> Tensor:
         picked = torch.randint(len(stills), (plan.batch,), generator=generator).tolist()
-        x = torch.stack([to_unit(stills.images[i, 0]) for i in picked])
+        x = torch.stack([to_unit(stills.images[i, 0]) for i in picked]).to(device)
         if int(generator.initial_seed() % 1_000_003) < whole_from * plan.steps and h > 32:
             top = int(torch.randint(h - 31, (1,), generator=generator))
             left = int(torch.randint(w - 63, (1,), generator=generator))
@@ -81,6 +85,7 @@ def train_decoder(
     """
     h, w = latents.shape[-2:]
     scale = stills.images.shape[2] // h
+    device = device_of(vae)
 
     def loss(generator: torch.Generator) -> Tensor:
         picked = torch.randint(len(latents), (plan.batch,), generator=generator)
@@ -94,7 +99,8 @@ def train_decoder(
         else:
             z, x = z[: max(1, plan.batch // 4)], x[: max(1, plan.batch // 4)]
         level = noise * torch.rand(len(z), 1, 1, 1, generator=generator)
-        y = vae.decode(z + level * torch.randn(z.shape, generator=generator)).sample
+        y = vae.decode((z + level * torch.randn(z.shape, generator=generator)).to(device)).sample
+        x = x.to(device)
         edges = (y.diff(dim=-1) - x.diff(dim=-1)).abs().mean() + (y.diff(dim=-2) - x.diff(dim=-2)).abs().mean()
         return _picture_loss(y, x) + edges
 
@@ -107,7 +113,7 @@ def blockiness(vae: AutoencoderKL, images: np.ndarray) -> float:
 
     Divided by the same of the pictures themselves, uint8 (N, H, W, 3).
     """
-    x = to_unit(images)
+    x = to_unit(images).to(device_of(vae))
     y = torch.cat([vae.decode(vae.encode(part).latent_dist.mean).sample for part in x.split(16)])
     stride = 2 ** (len(vae.config.block_out_channels) - 1)
     ratios = []
@@ -125,7 +131,9 @@ def normalise_latents(vae: AutoencoderKL, stills: Pictures, count: int = 512) ->
     Afterwards latents have mean 0 and standard deviation 1 in every channel, and `scaling_factor` 1 is right.
     """
     starts = range(0, min(count, len(stills)), 16)
-    latents = torch.cat([vae.encode(to_unit(stills.images[i : i + 16, 0])).latent_dist.mean for i in starts])
+    device = device_of(vae)
+    parts = (to_unit(stills.images[i : i + 16, 0]).to(device) for i in starts)
+    latents = torch.cat([vae.encode(part).latent_dist.mean for part in parts])
     mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
     quant, post = vae.quant_conv, vae.post_quant_conv
     scale = torch.cat([std, torch.ones_like(std)])
@@ -139,7 +147,7 @@ def normalise_latents(vae: AutoencoderKL, stills: Pictures, count: int = 512) ->
 @torch.no_grad()
 def reconstruction_psnr(vae: AutoencoderKL, images: np.ndarray) -> float:
     """PSNR in dB over pictures uint8 (N, H, W, 3), encoded to the mean and decoded."""
-    x = to_unit(images)
+    x = to_unit(images).to(device_of(vae))
     y = torch.cat([vae.decode(vae.encode(part).latent_dist.mean).sample for part in x.split(16)]).clamp(-1, 1)
     return float(-10 * torch.log10(((x - y) / 2).pow(2).mean()))
 
@@ -153,8 +161,8 @@ def encode_pictures(vae: AutoencoderKL, pictures: Pictures, cache: Path) -> Tens
     chunk = max(1, 32 // frames)
     latents = []
     for start in tqdm(range(0, len(pictures), chunk), desc=f"encode {cache.stem}", mininterval=2.0):
-        x = to_unit(pictures.images[start : start + chunk])
-        latents.append(vae.encode(x.flatten(0, 1)).latent_dist.mean.half().unflatten(0, (-1, frames)))
+        x = to_unit(pictures.images[start : start + chunk]).to(device_of(vae))
+        latents.append(vae.encode(x.flatten(0, 1)).latent_dist.mean.half().unflatten(0, (-1, frames)).cpu())
     result = torch.cat(latents)
     torch.save(result, cache)
     return result
@@ -168,6 +176,7 @@ def train_judge(
 ) -> dict[str, float]:
     """CLIP's symmetric contrastive loss; horizontally mirrored views and shifted colours as augmentation."""
     tokens = bpe_tokenizer(bpe)(views.captions)
+    device = device_of(judge)
 
     def loss(generator: torch.Generator) -> Tensor:
         picked = torch.randint(len(views), (plan.batch,), generator=generator)
@@ -175,9 +184,9 @@ def train_judge(
         if torch.rand((), generator=generator) < 0.5:
             x = x.flip(-1)
         x = x + 0.05 * torch.randn(len(x), 3, 1, 1, generator=generator)
-        image, text, scale = judge(judge_input(x), tokens[picked])
+        image, text, scale = judge(judge_input(x).to(device), tokens[picked].to(device))
         logits = scale * image @ text.T
-        same = torch.arange(len(x))
+        same = torch.arange(len(x), device=device)
         return 0.5 * (functional.cross_entropy(logits, same) + functional.cross_entropy(logits.T, same))
 
     return fit("judge", judge, loss, plan, folder, seed)
@@ -194,11 +203,13 @@ def judge_input(x: Tensor) -> Tensor:
 def retrieval(judge: open_clip.CLIP, views: Pictures, bpe: Path, pool: int) -> float:
     """Share of held-out views whose own caption is found first among `pool`; equal captions count as found."""
     tokens = bpe_tokenizer(bpe)
+    device = device_of(judge)
     hits = total = 0
     for start in range(0, len(views) - pool + 1, pool):
         texts = views.captions[start : start + pool]
-        image = judge.encode_image(judge_input(to_unit(views.images[start : start + pool, 0])), normalize=True)
-        text = judge.encode_text(tokens(texts), normalize=True)
+        looks = judge_input(to_unit(views.images[start : start + pool, 0])).to(device)
+        image = judge.encode_image(looks, normalize=True)
+        text = judge.encode_text(tokens(texts).to(device), normalize=True)
         best = (image @ text.T).argmax(1)
         hits += sum(texts[i] == texts[int(b)] for i, b in enumerate(best))
         total += pool
@@ -220,7 +231,7 @@ def embed_texts(encoder: CLIPTextModel, tokenizer: CLIPTokenizer, texts: list[st
             truncation=True,
             return_tensors="pt",
         )
-        parts.append(encoder(batch.input_ids).last_hidden_state.half())
+        parts.append(encoder(batch.input_ids.to(encoder.device)).last_hidden_state.half().cpu())
     return torch.cat(parts)
 
 
@@ -230,10 +241,19 @@ def _denoising_loss(
     generator: torch.Generator,
     alphas: Tensor,
     weighted: bool = True,
+    offset: float = 0.0,
 ) -> Tensor:
-    """Epsilon loss of `latents` (N, ...), `weighted` by min-SNR (gamma 5; Hang et al. 2023, eq. 10) or plainly."""
-    t = torch.randint(len(alphas), (len(latents),), generator=generator)
+    """Epsilon loss of `latents` (N, C, ...), `weighted` by min-SNR (gamma 5; Hang et al. 2023, eq. 10) or plainly.
+
+    `offset` is the standard deviation of a constant per sample and channel that the noise has besides.
+    """
+    device, alphas = latents.device, alphas.to(latents.device)
+    t = torch.randint(len(alphas), (len(latents),), generator=generator).to(device)
     noise = torch.randn(latents.shape, generator=generator)
+    if offset:
+        constant = torch.randn(*latents.shape[:2], *[1] * (latents.ndim - 2), generator=generator)
+        noise = noise + offset * constant
+    noise = noise.to(device)
     alpha = alphas[t].view(-1, *[1] * (latents.ndim - 1))
     noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
     error = (predict(noisy, t) - noise).pow(2).flatten(1).mean(1)
@@ -254,17 +274,20 @@ def train_unet(
 ) -> dict[str, float]:
     """Denoise single pictures: `latents` (N, 4, h, w), `texts` (N, L, C), `empty` (1, L, C) for dropped captions.
 
-    Min-SNR weights (`weighted`) teach the layout of a picture fast and its finest noise hardly at all; a short training
-    without them takes the grain away.
+    The noise has a small constant besides (`OFFSET_NOISE`). Min-SNR weights (`weighted`) teach the layout of a picture
+    fast and its finest noise hardly at all; a short training without them takes the grain away.
     """
     alphas = build_scheduler().alphas_cumprod
+    device = device_of(unet)
 
     def loss(generator: torch.Generator) -> Tensor:
         picked = torch.randint(len(latents), (plan.batch,), generator=generator)
         keep = torch.rand(plan.batch, 1, 1, generator=generator) >= CAPTION_DROPOUT
-        text = torch.where(keep, texts[picked].float(), empty.float())
-        picture = latents[picked].float()
-        return _denoising_loss(lambda noisy, t: unet(noisy, t, text).sample, picture, generator, alphas, weighted)
+        text = torch.where(keep, texts[picked].float(), empty.float()).to(device)
+        picture = latents[picked].float().to(device)
+        return _denoising_loss(
+            lambda noisy, t: unet(noisy, t, text).sample, picture, generator, alphas, weighted, OFFSET_NOISE
+        )
 
     return fit(name, unet, loss, plan, folder, seed)
 
@@ -283,15 +306,15 @@ def train_motion(
     model = UNetMotionModel.from_unet2d(unet, adapter)
     model.freeze_unet2d_params()
     alphas = build_scheduler().alphas_cumprod
-    frames = latents.shape[1]
+    frames, device = latents.shape[1], device_of(model)
 
     def loss(generator: torch.Generator) -> Tensor:
         picked = torch.randint(len(latents), (plan.batch,), generator=generator)
         keep = torch.rand(plan.batch, 1, 1, generator=generator) >= CAPTION_DROPOUT
-        text = torch.where(keep, texts[picked].float(), empty.float()).repeat_interleave(frames, 0)
+        text = torch.where(keep, texts[picked].float(), empty.float()).repeat_interleave(frames, 0).to(device)
         return _denoising_loss(
             lambda noisy, t: model(noisy.movedim(1, 2), t, text).sample.movedim(2, 1),
-            latents[picked].float(),
+            latents[picked].float().to(device),
             generator,
             alphas,
         )

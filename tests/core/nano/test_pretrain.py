@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from diffusers import AutoencoderKL, StableDiffusionPipeline
+from safetensors.torch import load_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from core.errors import PanobenchError
@@ -17,6 +20,7 @@ from core.nano import stack
 from core.nano.cli import nano
 from core.nano.pretrain.loop import Plan, fit
 from core.nano.pretrain.networks import normalise_latents
+from core.nano.pretrain.run import Pretraining
 from core.nano.pretrain.settings import Settings
 from core.nano.pretrain.world import pictures
 
@@ -42,7 +46,32 @@ def test_everything_is_shipped_and_loads(smoke: Path) -> None:
     assert image.shape == (1, 64, 128, 3)
     assert {path.name for path in smoke.glob("*.png")} == {"clips.png", "curves.png", "samples.png"}
     assert "| U-Net | 2 | 2 |" in (smoke / "README.md").read_text()
-    assert set(pd.read_csv(smoke / "curves/unet.csv").columns) == {"step", "loss", "learning_rate"}
+    assert set(pd.read_csv(smoke / "curves/unet.csv").columns) == {"run", "step", "loss", "learning_rate"}
+
+
+def test_training_goes_on_from_shipped_weights(smoke: Path, tmp_path: Path) -> None:
+    """Judge, encoder and words stay to the bit; U-Net and motion modules move on; the record tells of both runs."""
+    assets = tmp_path / "assets"
+    shutil.copytree(smoke, assets)
+    arguments = ["--smoke", "--going-on", "--work", str(tmp_path / "work"), "--assets", str(assets), "--workers", "1"]
+    result = CliRunner().invoke(nano, ["pretrain", *arguments, "--device", "cpu"], catch_exceptions=False)
+    assert result.exit_code == 0
+    for kept in ("judge/open_clip_model.safetensors", "base/text_encoder/model.safetensors"):
+        assert (assets / kept).read_bytes() == (smoke / kept).read_bytes()
+    before, after = (load_file(folder / "base/vae/diffusion_pytorch_model.safetensors") for folder in (smoke, assets))
+    assert {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])} == {
+        "decoder",
+        "post_quant_conv",
+    }
+    for moved in ("base/unet", "motion_adapter"):
+        before, after = (load_file(f / moved / "diffusion_pytorch_model.safetensors") for f in (smoke, assets))
+        change = max(float((after[name] - before[name]).abs().max()) for name in before)
+        assert 0 < change < 0.1
+    assert [len(runs) for runs in json.loads((assets / "training.json").read_text()).values()] == [1, 2, 1, 2, 2, 2]
+    assert "| U-Net, run 2 | 2 | 2 | cpu |" in (assets / "README.md").read_text()
+    assert set(pd.read_csv(assets / "curves/unet.csv").run) == {1, 2}
+    with pytest.raises(PanobenchError, match="from the beginning"):
+        Pretraining(Settings.read(Path("assets/nano/smoke.yaml")), smoke.parent / "work").go_on_from(assets)
 
 
 def test_text_encoder_is_the_judges_text_tower(smoke: Path) -> None:
