@@ -49,6 +49,7 @@ def test_everything_is_shipped_and_loads(smoke: Path) -> None:
     assert set(pd.read_csv(smoke / "curves/unet.csv").columns) == {"run", "step", "loss", "learning_rate"}
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_shipped_weights(smoke: Path, tmp_path: Path) -> None:
     """Judge, encoder and words stay to the bit; U-Net and motion modules move on; the record tells of both runs."""
     assets = tmp_path / "assets"
