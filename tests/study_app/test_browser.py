@@ -2,6 +2,7 @@
 
 import io
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -135,8 +136,12 @@ def look(page) -> None:
 
 
 def choose(page, label: str) -> None:
-    for group in page.get_by_role("radiogroup").all():
+    """The same answer to all five questions, once they are all there."""
+    groups = page.get_by_role("radiogroup")
+    playwright.expect(groups).to_have_count(5)
+    for group in groups.all():
         group.get_by_text(label, exact=True).click()
+    playwright.expect(page.locator("input[type=radio]:checked")).to_have_count(5)
 
 
 def shoot(page, name: str) -> bytes:
@@ -166,9 +171,9 @@ def test_a_rater_with_a_mouse(server: Server, seam_bundle: Bundle, visit):
 
     # Both sides show the front of the sphere, not black. Frame steps are exact: the colour's strength tells the frame.
     page.get_by_role("button", name="Pause").click()
-    while state(page)["frame"] != "0":
+    while (frame := state(page)["frame"]) != "0":
         page.locator("[data-do=back]").click()
-        page.wait_for_timeout(30)
+        page.locator(f'.player:not([data-frame="{frame}"])').wait_for()
     first = pictures(page, "desktop-front")
     page.locator("[data-do=forward]").click()
     page.locator("[data-do=forward]").click()
@@ -297,7 +302,7 @@ def test_a_rater_with_a_phone_comes_to_the_completion_code(server: Server, seam_
         if number == 2:  # the button opens without losing what was chosen before
             assert page.get_by_role("button", name="Save and go on").is_disabled()
             look(page)
-            assert page.locator("input[type=radio]:checked").count() == 5
+            playwright.expect(page.locator("input[type=radio]:checked")).to_have_count(5)
         page.get_by_role("button", name="Save and go on").click()
     page.get_by_text("Your completion code").wait_for()
     page.get_by_text(store.rater(token).completion_code).wait_for()
@@ -361,15 +366,20 @@ def test_the_server_is_killed_ten_times_while_answers_are_sent(four_methods, chr
         store.consent(token)
         for reached in ("checked", "instructed"):
             store.reached(token, reached)
-        page, told = visit("about:blank"), 0
+        page, told, needed = visit("about:blank"), 0, 0.0
         for kill in range(10):
             before = store.current(token)
             store.seen(token, before.id)
             page.goto(f"{running.url}/?rater={token}")
             page.get_by_text(f"Pair {before.position + 1} of 24").wait_for()
             choose(page, "Left")
+            clicked = time.monotonic()
             page.get_by_role("button", name="Save and go on").click()
-            page.wait_for_timeout(25 * kill)
+            if kill in (0, 5):  # twice the page had the time to tell
+                page.get_by_text(f"Pair {before.position + 2} of 24").wait_for()
+                needed = time.monotonic() - clicked
+            else:  # else the kills fall throughout the time that telling took on this machine
+                page.wait_for_timeout(1000 * needed * (kill % 5) / 4)
             running.kill()
             told = max(told, int(page.locator('[data-testid="stProgress"]').inner_text().split()[1]) - 1)
             running.start()
@@ -379,7 +389,7 @@ def test_the_server_is_killed_ten_times_while_answers_are_sent(four_methods, chr
             assert len(saved) >= told
             if before.position not in saved:
                 assert store.current(token) == replace(before, seen=True)
-        assert told >= 1
+        assert told >= 2
         store.close()
     finally:
         running.kill()
