@@ -8,16 +8,15 @@ from evaluation.features import VideoFeatures
 from evaluation.metrics.base import Criterion, Direction, Metric, Need
 
 
-def weighted_alignment(views: np.ndarray, text: np.ndarray, weights: np.ndarray) -> float:
-    """sum_v w(v) mean_t cos(f(t, v), text), -1 to 1.
+def weighted_alignment(views: np.ndarray, text: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """sum_v w(v) cos(f(t, v), text) of each frame t, (F,) float64, -1 to 1.
 
     Args:
         views: (F, V, D) float, unit norm.
         text: (D,) float, unit norm.
         weights: (V,) float, sum 1.
     """
-    cosines = views.astype(np.float64) @ text.astype(np.float64)  # (F, V)
-    return float(cosines.mean(axis=0) @ weights)
+    return (views.astype(np.float64) @ text.astype(np.float64)) @ weights
 
 
 class ClipAlignment(Metric):
@@ -36,9 +35,13 @@ class ClipAlignment(Metric):
     summary: ClassVar[str] = "latitude-weighted CLIP: prompt against views all over the sphere, by solid angle"
     needs: ClassVar[frozenset[Need]] = frozenset({"views", "prompt"})
 
-    def measure(self, video: VideoFeatures, reference: np.ndarray | None = None) -> float:
+    def update(self, video: VideoFeatures) -> np.ndarray:
         """See weighted_alignment."""
         assert video.view_embeddings is not None
         assert video.text_embedding is not None
         assert video.view_weights is not None
-        return weighted_alignment(video.view_embeddings, video.text_embedding, video.view_weights)
+        return weighted_alignment(video.new(video.view_embeddings), video.text_embedding, video.view_weights)
+
+    def compute(self, rows: np.ndarray, reference: np.ndarray | None = None) -> float:
+        """Mean over frames."""
+        return float(rows.mean())

@@ -8,18 +8,27 @@ from evaluation.features import VideoFeatures
 from evaluation.metrics.base import Criterion, Direction, Metric, Need
 
 
-def frame_consistency(views: np.ndarray, weights: np.ndarray) -> float:
-    """sum_v w(v) mean_{t>0} 1/2 [cos(f(t-1, v), f(t, v)) + cos(f(0, v), f(t, v))], -1 to 1; 1 for a still video.
+def weighted_frames(views: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """One vector per frame, (F, V D) float64, whose inner products are sum_v w(v) cos(f(s, v), f(t, v)).
 
     Args:
-        views: (F, V, D) float, unit norm, F >= 2.
+        views: (F, V, D) float, unit norm.
         weights: (V,) float, sum 1.
     """
     x = views.astype(np.float64)
     x = x / np.linalg.norm(x, axis=-1, keepdims=True)  # float32 norms are off by 1e-7, and a still video is 1 exactly
-    to_previous = (x[1:] * x[:-1]).sum(axis=-1)
-    to_first = (x[1:] * x[:1]).sum(axis=-1)
-    return float(((to_previous + to_first) / 2).mean(axis=0) @ weights)
+    return (x * np.sqrt(weights)[:, None]).reshape(len(x), -1)
+
+
+def frame_consistency(frames: np.ndarray) -> float:
+    """mean_{t>0} 1/2 [<f(t-1), f(t)> + <f(0), f(t)>], -1 to 1; 1 for a still video.
+
+    Args:
+        frames: (F, V D) from weighted_frames, F >= 2.
+    """
+    to_previous = (frames[1:] * frames[:-1]).sum(axis=-1)
+    to_first = (frames[1:] * frames[:1]).sum(axis=-1)
+    return float(((to_previous + to_first) / 2).mean())
 
 
 class ClipConsistency(Metric):
@@ -37,8 +46,12 @@ class ClipConsistency(Metric):
     summary: ClassVar[str] = "CLIP similarity of each view to its previous and first frame; a frozen video scores 1"
     needs: ClassVar[frozenset[Need]] = frozenset({"views"})
 
-    def measure(self, video: VideoFeatures, reference: np.ndarray | None = None) -> float:
-        """See frame_consistency."""
+    def update(self, video: VideoFeatures) -> np.ndarray:
+        """See weighted_frames."""
         assert video.view_embeddings is not None
         assert video.view_weights is not None
-        return frame_consistency(video.view_embeddings, video.view_weights)
+        return weighted_frames(video.new(video.view_embeddings), video.view_weights)
+
+    def compute(self, rows: np.ndarray, reference: np.ndarray | None = None) -> float:
+        """See frame_consistency."""
+        return frame_consistency(rows)

@@ -1,6 +1,5 @@
 """Is it laid out like a panorama: does each latitude look as that latitude looks in real panoramas?"""
 
-from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
@@ -15,7 +14,32 @@ from evaluation.metrics.base import Criterion, Direction, Metric, Need
 _LEAST_SPREAD = 0.02
 
 
-def band_statistics(frames: np.ndarray, bands: int) -> np.ndarray:
+def band_means(frames: np.ndarray, bands: int) -> np.ndarray:
+    """Eight means over each latitude band of each frame, (F, bands, 8) float64, 0 to 1; see band_statistics.
+
+    0-2 colour (R, G, B); 3 and 4 brightness and its square; 5 spread along the row; 6 and 7 absolute step to the right
+    and down. Steps to the right wrap around, so a turn of the video changes nothing.
+
+    Args:
+        frames: (F, H, W, 3) uint8.
+        bands: number of bands of equal latitude, at most H; heights that they do not divide give some a row more.
+    """
+    return np.stack([_frame_means(frame, bands) for frame in frames])
+
+
+def _frame_means(frame: np.ndarray, bands: int) -> np.ndarray:
+    x = frame.astype(np.float64) / 255
+    grey = x @ np.array([0.299, 0.587, 0.114])  # (H, W), Rec. 601
+    # A row has its own step down except the last, which repeats the one before.
+    down = np.abs(np.diff(grey, axis=0))
+    down = np.concatenate([down, down[-1:]])
+    right = np.abs(np.roll(grey, -1, axis=1) - grey)
+    per_row = [*x.mean(axis=1).T, grey.mean(axis=1), (grey**2).mean(axis=1), grey.std(axis=1)]
+    per_row += [right.mean(axis=1), down.mean(axis=1)]
+    return np.stack([rows.mean(axis=0) for rows in np.array_split(np.stack(per_row, axis=1), bands)])
+
+
+def band_statistics(means: np.ndarray) -> np.ndarray:
     """Eight statistics of each latitude band, (bands, 8) float64.
 
     0-2 mean colour (R, G, B, 0 to 1); 3 spread of brightness, 0 to 1; 4 spread along the row, averaged over rows, 0 to
@@ -23,27 +47,15 @@ def band_statistics(frames: np.ndarray, bands: int) -> np.ndarray:
     sphere falls with cos(latitude) because rows are stretched, and is level in a flat picture.
 
     Bands are of equal latitude: the poles are small on the sphere, but it is there that a flat picture gives itself
-    away. Steps to the right wrap around, so a turn of the video changes nothing.
+    away.
 
     Args:
-        frames: (F, H, W, 3) uint8.
-        bands: number of bands, at most H.
+        means: (F, bands, 8) from band_means.
     """
-    x = frames.astype(np.float64) / 255
-    grey = x @ np.array([0.299, 0.587, 0.114])  # (F, H, W), Rec. 601
-    right = np.abs(np.roll(grey, -1, axis=2) - grey)
-    # A row has its own step down except the last, which repeats the one before.
-    down = np.abs(np.diff(grey, axis=1))
-    down = np.concatenate([down, down[:, -1:]], axis=1)
-
-    def per_band(values: np.ndarray, summary: Callable[..., np.ndarray] = np.mean) -> np.ndarray:
-        """(F, H, ...) -> (bands,); heights that the bands do not divide give some bands a row more."""
-        return np.array([summary(rows) for rows in np.array_split(values, bands, axis=1)])
-
-    colour = [per_band(x[..., channel]) for channel in range(3)]
-    along = per_band(grey.std(axis=2))
-    log_right, log_down = (np.log(per_band(step) + 1 / 255) for step in (right, down))
-    return np.stack([*colour, per_band(grey, np.std), along, log_right, log_down, log_right - log_down], axis=1)
+    red, green, blue, grey, square, along, right, down = means.mean(axis=0).T
+    spread = np.sqrt(np.maximum(square - grey**2, 0))
+    log_right, log_down = (np.log(step + 1 / 255) for step in (right, down))
+    return np.stack([red, green, blue, spread, along, log_right, log_down, log_right - log_down], axis=1)
 
 
 def shrunk_covariance(samples: np.ndarray) -> np.ndarray:
@@ -98,14 +110,18 @@ class ContentDistribution(Metric):
     needs: ClassVar[frozenset[Need]] = frozenset({"reference"})
     bands: int = Field(8, ge=2, le=64)
 
-    def describe(self, video: VideoFeatures) -> np.ndarray:
-        """See band_statistics."""
+    def update(self, video: VideoFeatures) -> np.ndarray:
+        """See band_means."""
         height = video.frames.shape[1]
         if height < self.bands:
             raise PanobenchError(f"scoring.metrics.content_distribution.bands: {self.bands} for {height} rows")
-        return band_statistics(video.frames, self.bands)
+        return band_means(video.new(video.frames), self.bands)
 
-    def measure(self, video: VideoFeatures, reference: np.ndarray | None = None) -> float:
+    def digest(self, rows: np.ndarray) -> np.ndarray:
+        """See band_statistics."""
+        return band_statistics(rows)
+
+    def compute(self, rows: np.ndarray, reference: np.ndarray | None = None) -> float:
         """See distance_to_reference."""
         assert reference is not None
-        return distance_to_reference(self.describe(video), reference)
+        return distance_to_reference(self.digest(rows), reference)

@@ -8,16 +8,15 @@ from evaluation.features import VideoFeatures
 from evaluation.metrics.base import Criterion, Direction, Metric
 
 
-def frame_difference(frames: np.ndarray, weights: np.ndarray) -> float:
-    """Latitude-weighted mean |x(t+1) - x(t)|, grey levels 0 to 255.
+def frame_difference(frames: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Latitude-weighted mean |x(t+1) - x(t)| of each pair of frames, (F-1,) float64, grey levels 0 to 255.
 
     Args:
         frames: (F, H, W, 3) uint8, F >= 2.
         weights: (H,) float64, sum 1.
     """
     difference = np.abs(np.diff(frames.astype(np.int16), axis=0))
-    per_row = difference.sum(axis=(0, 2, 3), dtype=np.int64) / (difference.size / difference.shape[1])
-    return float(per_row @ weights)
+    return difference.sum(axis=(2, 3), dtype=np.int64) / (frames.shape[2] * frames.shape[3]) @ weights
 
 
 class Flicker(Metric):
@@ -34,6 +33,10 @@ class Flicker(Metric):
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "latitude-weighted mean frame difference; motion counts, a frozen video scores 0"
 
-    def measure(self, video: VideoFeatures, reference: np.ndarray | None = None) -> float:
+    def update(self, video: VideoFeatures) -> np.ndarray:
         """See frame_difference."""
         return frame_difference(video.frames, video.row_weights)
+
+    def compute(self, rows: np.ndarray, reference: np.ndarray | None = None) -> float:
+        """Mean over pairs of frames."""
+        return float(rows.mean())

@@ -71,16 +71,16 @@ def rotation_angles(rotations: torch.Tensor) -> torch.Tensor:
     return torch.atan2(sine, cosine).rad2deg()
 
 
-def mean_angle(before: torch.Tensor, after: torch.Tensor, weights: np.ndarray) -> float:
-    """Area-weighted mean great-circle angle between two fields of directions, degrees, over pairs and the sphere.
+def mean_angle(before: torch.Tensor, after: torch.Tensor, weights: np.ndarray) -> np.ndarray:
+    """Area-weighted mean great-circle angle between two fields of directions, degrees, of each pair, (T,) float64.
 
     Args:
         before: (H, W, 3) or (T, H, W, 3) unit vectors.
         after: (T, H, W, 3) unit vectors.
         weights: (H,) row weights, sum 1.
     """
-    angles = angle_between(after, before).mean(dim=(0, 2))  # (H,)
-    return math.degrees(float(angles @ torch.tensor(weights)))
+    angles = angle_between(after, before).mean(dim=2)  # (T, H)
+    return (angles @ torch.tensor(weights)).rad2deg().numpy()
 
 
 def _directions_of(video: VideoFeatures) -> tuple[torch.Tensor, torch.Tensor]:
@@ -99,6 +99,10 @@ class _Motion(Metric):
     version: ClassVar[int] = 1
     needs: ClassVar[frozenset[Need]] = frozenset({"flow"})
 
+    def compute(self, rows: np.ndarray, reference: np.ndarray | None = None) -> float:
+        """Mean over pairs of frames."""
+        return float(rows.mean())
+
 
 class MotionSpeed(_Motion):
     """Mean great-circle speed over the sphere, degrees per second, neither is better.
@@ -109,7 +113,7 @@ class MotionSpeed(_Motion):
     name: ClassVar[str] = "motion_speed"
     summary: ClassVar[str] = "area-weighted mean great-circle speed; a camera turn of w degrees/s reads 0.785 w"
 
-    def measure(self, video: VideoFeatures, reference: np.ndarray | None = None) -> float:
+    def update(self, video: VideoFeatures) -> np.ndarray:
         """See mean_angle."""
         return video.fps * mean_angle(*video.once(_directions_of), video.row_weights)
 
@@ -123,9 +127,9 @@ class RotationSpeed(_Motion):
     name: ClassVar[str] = "rotation_speed"
     summary: ClassVar[str] = "rate of the global rotation that explains the flow best: the camera's turn"
 
-    def measure(self, video: VideoFeatures, reference: np.ndarray | None = None) -> float:
+    def update(self, video: VideoFeatures) -> np.ndarray:
         """See global_rotations."""
-        return video.fps * float(rotation_angles(video.once(_rotations_of)).mean())
+        return video.fps * rotation_angles(video.once(_rotations_of)).numpy()
 
 
 class ResidualSpeed(_Motion):
@@ -137,7 +141,7 @@ class ResidualSpeed(_Motion):
     name: ClassVar[str] = "residual_speed"
     summary: ClassVar[str] = "mean great-circle speed that no camera rotation explains: travel and moving objects"
 
-    def measure(self, video: VideoFeatures, reference: np.ndarray | None = None) -> float:
+    def update(self, video: VideoFeatures) -> np.ndarray:
         """See mean_angle."""
         before, after = video.once(_directions_of)
         turned = torch.einsum("tij,hwj->thwi", video.once(_rotations_of), before)

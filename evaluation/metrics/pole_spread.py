@@ -9,16 +9,16 @@ from evaluation.metrics.base import Criterion, Direction, Metric
 
 
 def row_spread(frames: np.ndarray) -> np.ndarray:
-    """Standard deviation along each of the two polar rows, grey levels, (2,) float64: top, bottom.
+    """Standard deviation along each of the two polar rows of each frame, grey levels, (F, 2) float64: top, bottom.
 
     The first and the last row are circles around the poles whose radius is half a row: nearly one point of the world,
-    so nearly one colour. Mean over frames and channels.
+    so nearly one colour. Mean over channels.
 
     Args:
         frames: (F, H, W, 3) uint8.
     """
     polar = frames[:, [0, -1]].astype(np.float64)  # (F, 2, W, 3)
-    return polar.std(axis=2).mean(axis=(0, 2))
+    return polar.std(axis=2).mean(axis=2)
 
 
 class PoleSpread(Metric):
@@ -37,6 +37,10 @@ class PoleSpread(Metric):
         "colour spread along the polar rows (the worse of the two), which a sphere closes to points"
     )
 
-    def measure(self, video: VideoFeatures, reference: np.ndarray | None = None) -> float:
+    def update(self, video: VideoFeatures) -> np.ndarray:
         """See row_spread."""
-        return float(row_spread(video.frames).max())
+        return row_spread(video.new(video.frames))
+
+    def compute(self, rows: np.ndarray, reference: np.ndarray | None = None) -> float:
+        """The worse pole of the mean over frames."""
+        return float(rows.mean(axis=0).max())

@@ -27,30 +27,31 @@ from evaluation.metrics.base import Criterion, Direction, Metric
 
 
 def meridian_steps(frames: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Step across every meridian, 0 to 1; index 0 is the seam.
+    """Step across every meridian in each frame, 0 to 1; index 0 is the seam.
 
-    s(j) = sum_i w(i) mean_{t,c} |x(t,i,j,c) - x(t,i,j-1,c)| / 255, column indices modulo W, sum w = 1.
+    s(t,j) = sum_i w(i) mean_c |x(t,i,j,c) - x(t,i,j-1,c)| / 255, column indices modulo W, sum w = 1.
 
     Args:
         frames: (F, H, W, C) uint8, or int16 differences of frames.
         weights: (H,) float64, sum 1.
 
     Returns:
-        (W,) float64. Sums over time and channels are exact, so turning the video turns the result to the bit.
+        (F, W) float64. Turning the video turns the result to the bit.
     """
     x = frames.astype(np.int16)
-    steps = np.abs(x - np.roll(x, 1, axis=2))
-    total = steps.sum(axis=(0, 3), dtype=np.int64)  # (H, W)
-    per_pixel = frames.shape[0] * frames.shape[3] * 255
+    steps = np.abs(x - np.roll(x, 1, axis=2)).sum(axis=3, dtype=np.int16)  # (F, H, W), exact
     # Row by row, because a matrix product may sum in another order for another column.
-    return sum((weight * row for weight, row in zip(weights, total / per_pixel, strict=True)), np.zeros(x.shape[2]))
+    total = np.zeros((len(x), x.shape[2]))
+    for row, weight in enumerate(weights):
+        total += weight / (255 * x.shape[3]) * steps[:, row]
+    return total
 
 
 def seam_ratio(steps: np.ndarray, floor: float) -> float:
     """(s(seam) + floor) / (median over the other meridians + floor); 1 if nothing steps anywhere.
 
     Args:
-        steps: (W,) from meridian_steps.
+        steps: (W,), mean over frames of meridian_steps.
         floor: step below which nobody sees anything; keeps the ratio finite in a flat picture.
     """
     return float((steps[0] + floor) / (np.median(steps[1:]) + floor))
@@ -69,7 +70,7 @@ def seam_percentile(steps: np.ndarray) -> float:
 
 
 def _steps_of(video: VideoFeatures) -> np.ndarray:
-    return meridian_steps(video.frames, video.row_weights)
+    return meridian_steps(video.new(video.frames), video.row_weights)
 
 
 def _temporal_steps_of(video: VideoFeatures) -> np.ndarray:
@@ -80,6 +81,10 @@ class _Seam(Metric):
     criterion: ClassVar[Criterion] = "end_continuity"
     direction: ClassVar[Direction] = "lower"
     version: ClassVar[int] = 1
+
+    def update(self, video: VideoFeatures) -> np.ndarray:
+        """See meridian_steps."""
+        return video.once(_steps_of)
 
 
 class SeamRatio(_Seam):
@@ -93,9 +98,9 @@ class SeamRatio(_Seam):
     summary: ClassVar[str] = "step across the seam / step across the median meridian; 1 = seamless"
     floor_levels: float = Field(0.25, gt=0)  # grey levels of 255
 
-    def measure(self, video: VideoFeatures, reference: np.ndarray | None = None) -> float:
+    def compute(self, rows: np.ndarray, reference: np.ndarray | None = None) -> float:
         """See seam_ratio."""
-        return seam_ratio(video.once(_steps_of), self.floor_levels / 255)
+        return seam_ratio(rows.mean(axis=0), self.floor_levels / 255)
 
 
 class SeamRatioLocal(_Seam):
@@ -110,10 +115,10 @@ class SeamRatioLocal(_Seam):
     floor_levels: float = Field(0.25, gt=0)  # grey levels of 255
     reach_deg: float = Field(22.5, gt=0, le=90)  # on each side of the seam
 
-    def measure(self, video: VideoFeatures, reference: np.ndarray | None = None) -> float:
+    def compute(self, rows: np.ndarray, reference: np.ndarray | None = None) -> float:
         """See seam_ratio_local."""
-        reach = max(1, round(self.reach_deg / 360 * video.frames.shape[2]))
-        return seam_ratio_local(video.once(_steps_of), self.floor_levels / 255, reach)
+        reach = max(1, round(self.reach_deg / 360 * rows.shape[1]))
+        return seam_ratio_local(rows.mean(axis=0), self.floor_levels / 255, reach)
 
 
 class SeamPercentile(_Seam):
@@ -128,9 +133,9 @@ class SeamPercentile(_Seam):
         "share of meridians with a smaller step than the seam; 50 = like any other, 100 = the worst"
     )
 
-    def measure(self, video: VideoFeatures, reference: np.ndarray | None = None) -> float:
+    def compute(self, rows: np.ndarray, reference: np.ndarray | None = None) -> float:
         """See seam_percentile."""
-        return seam_percentile(video.once(_steps_of))
+        return seam_percentile(rows.mean(axis=0))
 
 
 class SeamStep(_Seam):
@@ -143,9 +148,9 @@ class SeamStep(_Seam):
     unit: ClassVar[str] = "grey levels"
     summary: ClassVar[str] = "latitude-weighted mean |left - right column| (End Continuity), without a baseline"
 
-    def measure(self, video: VideoFeatures, reference: np.ndarray | None = None) -> float:
+    def compute(self, rows: np.ndarray, reference: np.ndarray | None = None) -> float:
         """See meridian_steps."""
-        return float(255 * video.once(_steps_of)[0])
+        return float(255 * rows[:, 0].mean())
 
 
 class SeamRatioTemporal(_Seam):
@@ -159,6 +164,10 @@ class SeamRatioTemporal(_Seam):
     summary: ClassVar[str] = "seam ratio of the frame differences: a seam that shows in motion; 1 = seamless or still"
     floor_levels: float = Field(0.25, gt=0)  # grey levels of 255
 
-    def measure(self, video: VideoFeatures, reference: np.ndarray | None = None) -> float:
+    def update(self, video: VideoFeatures) -> np.ndarray:
+        """See meridian_steps, of frame differences."""
+        return video.once(_temporal_steps_of)
+
+    def compute(self, rows: np.ndarray, reference: np.ndarray | None = None) -> float:
         """See seam_ratio."""
-        return seam_ratio(video.once(_temporal_steps_of), self.floor_levels / 255)
+        return seam_ratio(rows.mean(axis=0), self.floor_levels / 255)

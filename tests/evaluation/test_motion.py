@@ -8,7 +8,7 @@ from core.sphere import angle_between, directions_to_lonlat, erp_directions, erp
 from evaluation.features import extract_features, row_weights
 from evaluation.metrics import create_metrics
 from evaluation.metrics.motion_speed import global_rotations, mean_angle, moved_directions, rotation_angles
-from evaluation.metrics.warping_error import warping_error
+from evaluation.metrics.warping_error import warped_difference, warping_error
 from tests.evaluation.worlds import FPS, HEIGHT, still, turning
 
 WEIGHTS = row_weights(HEIGHT)
@@ -108,8 +108,8 @@ def test_whole_pixels_of_true_flow_cancel_exactly_also_at_the_seam():
     video = np.stack([np.roll(still(frames=1)[0], 3 * t, axis=1) for t in range(3)])
     flow = torch.zeros(2, 2, HEIGHT, WIDTH)
     flow[:, 0] = 3
-    assert warping_error(video, flow, -flow, WEIGHTS) < 0.01
-    assert warping_error(video, 0 * flow, 0 * flow, WEIGHTS) > 5
+    assert warping_error(warped_difference(video, flow, -flow, WEIGHTS)) < 0.01
+    assert warping_error(warped_difference(video, 0 * flow, 0 * flow, WEIGHTS)) > 5
 
 
 def test_what_is_hidden_does_not_count():
@@ -118,15 +118,15 @@ def test_what_is_hidden_does_not_count():
     flow = torch.zeros(1, 2, HEIGHT, WIDTH)
     back = flow.clone()
     back[:, 0, 20:30, 20:30] = 8  # says: this came from elsewhere
-    assert warping_error(video, flow, flow, WEIGHTS) > 1
-    assert warping_error(video, flow, back, WEIGHTS) < 0.01
+    assert warping_error(warped_difference(video, flow, flow, WEIGHTS)) > 1
+    assert warping_error(warped_difference(video, flow, back, WEIGHTS)) < 0.01
 
 
 def test_contradicting_flow_everywhere_counts_everything():
     video = np.stack([np.full((HEIGHT, WIDTH, 3), level, np.uint8) for level in (100, 110)])
     flow = torch.full((1, 2, HEIGHT, WIDTH), 9.0)
     flow[:, 1] = 0
-    assert warping_error(video, flow, flow, WEIGHTS) == pytest.approx(10, abs=0.01)
+    assert warping_error(warped_difference(video, flow, flow, WEIGHTS)) == pytest.approx(10, abs=0.01)
 
 
 def test_warping_error_grows_with_flicker_but_not_with_motion():

@@ -2,11 +2,16 @@ import numpy as np
 import pytest
 
 from evaluation.features import row_weights
-from evaluation.metrics.seam import meridian_steps, seam_percentile, seam_ratio, seam_ratio_local
+from evaluation.metrics import seam
+from evaluation.metrics.seam import seam_percentile, seam_ratio, seam_ratio_local
 from tests.evaluation.worlds import HEIGHT, broken_seam, still, stretched, turning
 
 FLOOR = 0.25 / 255
 WEIGHTS = row_weights(HEIGHT)
+
+
+def meridian_steps(video: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return seam.meridian_steps(video, weights).mean(axis=0)
 
 
 def test_steps_are_the_definition():
