@@ -1,7 +1,7 @@
 # Needs Python 3.11 or newer and git. The first target that is made installs everything else into .venv.
 #
 #   make repro              the whole experiment, then where to look
-#   make test               the tests; ARGS="-k sphere" chooses, ARGS="-m 'not slow'" leaves the long ones out
+#   make test               the tests in some minutes; ARGS="-k sphere" chooses, ARGS="-m slow" runs the long ones
 #   make study              the user study, on the videos that repro made
 #   make lint               ruff and mypy
 #   make lock               requirements.lock anew from pyproject.toml
@@ -43,7 +43,7 @@ repro: $(INSTALLED)
 	@echo "Study    make study"
 
 test: $(INSTALLED)
-	@python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" $(ARGS)
 
 study: $(INSTALLED)
 	@panobench study serve $(ARGS)

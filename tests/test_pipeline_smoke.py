@@ -16,7 +16,6 @@ import yaml
 
 from tests.smoke import PROMPTS, Clone
 
-pytestmark = pytest.mark.slow
 EVERYTHING = [
     "prepare", "caption", "flow", "encode",
     "train@panorama_lora", "train@adapter360", "recipes",
