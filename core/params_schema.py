@@ -208,6 +208,13 @@ class Scoring(Section):
     metrics: dict[str, dict[str, Any]]
 
 
+class Report(Section):
+    """What the comparison puts first."""
+
+    #: Criterion -> the metric that stands for it in the summary table; chosen before anything is measured.
+    headline: dict[Slug, Slug] = {}
+
+
 class Run(Section):
     """What the pipeline runs of all that is defined."""
 
@@ -232,6 +239,7 @@ class Params(Section):
     methods: dict[Slug, Method]
     generation: Generation
     scoring: Scoring
+    report: Report = Report()
     #: Checked by study_app.params, which owns these keys.
     study: dict[str, Any] = {}
 

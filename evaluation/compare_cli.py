@@ -66,9 +66,10 @@ def compare(
         load_scored(folder, label_of.get(_name(folder)), video_of.get(_name(folder)) or _videos_beside(folder))
         for folder in scores
     ]
+    headline = params.report.headline if params else {}
     command = shlex.join(["panobench", *sys.argv[1:]])
     out = out or Path("report")
-    comparison = build_report(methods, out, Making(command, file, prompts_shown))
+    comparison = build_report(methods, out, Making(command, file, prompts_shown, headline))
     without = [method.label for method in methods if not method.videos]
     if without:
         click.echo(f"without pictures: {', '.join(without)} (name their folders with --videos METHOD=FOLDER)", err=True)

@@ -6,7 +6,7 @@ put numbers beside each other that were not measured the same way.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,13 @@ import pandas as pd
 
 from core.errors import PanobenchError
 from core.files import read_json, sha256
+from evaluation.findings import CRITERIA, headlines, standing
 from evaluation.manifest import MANIFEST_NAME, Item, read_videos
-from evaluation.statistics import paired_difference
+from evaluation.standings import holm, ranks, sign_flip_p
+from evaluation.statistics import bootstrap_mean, paired_values
 
 SCHEMA = 1
 
-#: The five questions of the study, in its order, with the title that tables show.
-CRITERIA = {
-    "graphics_quality": "Graphics quality",
-    "frame_consistency": "Frame consistency",
-    "end_continuity": "End continuity",
-    "content_distribution": "Content distribution",
-    "motion_pattern": "Motion pattern",
-}
 ARROWS = {"higher": "↑", "lower": "↓", "none": "·"}
 
 
@@ -133,13 +127,20 @@ def _settings_to_agree(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple
     return [(what, x, y) for what, x, y in pairs if x is not None and y is not None]
 
 
-def compare(methods: Sequence[Scored], resamples: int, seed: int, level: float) -> dict[str, Any]:
+def compare(
+    methods: Sequence[Scored],
+    resamples: int,
+    seed: int,
+    level: float,
+    headline: Mapping[str, str] | None = None,  # criterion -> the metric that stands for it in the summary
+) -> dict[str, Any]:
     """The comparison as data (``comparison.json`` without the record of its making).
 
     Returns:
         ``methods`` (name, label, videos, scores_sha256), ``prompts`` (id, prompt), ``bootstrap``, and ``metrics``:
         name -> unit, direction, criterion, version, summary, ``methods`` (name -> mean, low, high, n, prompts),
-        ``differences`` of every pair (a - b over common prompts), ``leader``, ``best`` and ``tied`` (see ``standing``).
+        ``differences`` of every pair (a - b over common prompts, with ``p`` and ``p_holm``, corrected for the pairs of
+        this metric), ``ranks``, ``leader``, ``best`` and ``tied`` (``standing``); ``headline``: criterion -> metric.
     """
     check_comparable(methods)
     metrics: dict[str, Any] = {}
@@ -152,6 +153,7 @@ def compare(methods: Sequence[Scored], resamples: int, seed: int, level: float) 
             for index, a in enumerate(having)
             for b in having[index + 1 :]
         ]
+        _correct(differences)
         means = {m.name: {k: m.summary[name][k] for k in ("mean", "low", "high", "n", "prompts")} for m in having}
         metrics[name] = {
             "unit": entry["unit"],
@@ -161,6 +163,7 @@ def compare(methods: Sequence[Scored], resamples: int, seed: int, level: float) 
             "summary": described.get("summary", ""),
             "methods": means,
             "differences": differences,
+            "ranks": _ranks(having, name, entry["direction"], resamples, level, seed),
             **standing({m: v["mean"] for m, v in means.items()}, differences, entry["direction"]),
         }
     return {
@@ -176,6 +179,7 @@ def compare(methods: Sequence[Scored], resamples: int, seed: int, level: float) 
         ],
         "prompts": [{"id": key, "prompt": text} for key, text in prompts_of(methods).items()],
         "bootstrap": {"resamples": resamples, "seed": seed, "level": level},
+        "headline": headlines(metrics, headline or {}),
         "metrics": metrics,
     }
 
@@ -194,46 +198,37 @@ def _difference(a: Scored, b: Scored, metric: str, resamples: int, seed: int, le
     """Paired difference a - b; without an interval, and with n = 0, if they share no prompt."""
     shared = set(_prompts_with(a, metric)) & set(_prompts_with(b, metric))
     if not shared:
-        return {"a": a.name, "b": b.name, "mean": None, "low": None, "high": None, "n": 0, "prompts": 0}
-    found = paired_difference(a.scores, b.scores, metric, resamples=resamples, level=level, seed=seed)
-    return {
-        "a": a.name,
-        "b": b.name,
-        "mean": found.mean,
-        "low": found.low,
-        "high": found.high,
-        "n": found.n,
-        "prompts": found.prompts,
-    }
+        return {"a": a.name, "b": b.name, "mean": None, "low": None, "high": None, "n": 0, "prompts": 0, "p": None}
+    pairs = paired_values(a.scores, b.scores, metric)
+    values, prompts = pairs["difference"].to_numpy(), pairs["prompt_id"].to_numpy()
+    found = bootstrap_mean(values, prompts, resamples=resamples, level=level, seed=seed)
+    p = sign_flip_p(values, prompts, seed) if found.prompts > 1 else None
+    return {"a": a.name, "b": b.name, **asdict(found), "p": p}
+
+
+def _correct(differences: Sequence[dict[str, Any]]) -> None:
+    """Add ``p_holm``: corrected for the number of pairs of methods that are compared on this metric."""
+    tested = [row for row in differences if row["p"] is not None]
+    for row in differences:
+        row["p_holm"] = None
+    for row, corrected in zip(tested, holm([row["p"] for row in tested]), strict=True):
+        row["p_holm"] = corrected
+
+
+def _ranks(
+    methods: Sequence[Scored], metric: str, direction: str, resamples: int, level: float, seed: int
+) -> dict[str, dict[str, float]]:
+    if direction == "none":
+        return {}
+    rows = {m.name: m.scores[(m.scores["metric"] == metric) & m.scores["value"].map(math.isfinite)] for m in methods}
+    values = {name: table.groupby("prompt_id")["value"].mean() for name, table in rows.items() if len(table)}
+    found = ranks(values, direction == "higher", resamples, level, seed)
+    return {name: asdict(place) for name, place in found.items()}
 
 
 def _prompts_with(method: Scored, metric: str) -> list[str]:
     rows = method.scores[(method.scores["metric"] == metric) & method.scores["value"].map(math.isfinite)]
     return [str(prompt) for prompt in rows["prompt_id"].unique()]
-
-
-def standing(means: Mapping[str, float], differences: Sequence[Mapping[str, Any]], direction: str) -> dict[str, Any]:
-    """What may be said about the best.
-
-    Returns:
-        ``leader``: the method with the best mean (None if neither direction is better, or there is one method).
-        ``best``: the leader, if the interval of its paired difference to *every* other method excludes zero; else None.
-        ``tied``: the other methods that cannot be told from the leader, if some can and some cannot; else empty.
-    """
-    if direction == "none" or len(means) < 2:
-        return {"leader": None, "best": None, "tied": []}
-    pick = max if direction == "higher" else min
-    leader = pick(means, key=lambda method: means[method])
-    unclear = [other for other in means if other != leader and not _separated(leader, other, differences)]
-    some = 0 < len(unclear) < len(means) - 1
-    return {"leader": leader, "best": None if unclear else leader, "tied": unclear if some else []}
-
-
-def _separated(a: str, b: str, differences: Sequence[Mapping[str, Any]]) -> bool:
-    for row in differences:
-        if {row["a"], row["b"]} == {a, b}:
-            return row["low"] is not None and (row["low"] > 0 or row["high"] < 0)
-    return False
 
 
 def prompts_of(methods: Sequence[Scored]) -> dict[str, str]:

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from core.files import atomic_path
-from evaluation.comparison import ARROWS, CRITERIA
+from evaluation.comparison import ARROWS
+from evaluation.findings import CRITERIA
 
 #: Colours of methods, in order (Okabe & Ito 2008: told apart by colour-blind readers too, on light and on dark).
 PALETTE = ("#8a8f98", "#e69f00", "#56a4e9", "#00a878", "#cc79a7", "#d55e00", "#6a5acd", "#b8a000")

@@ -10,7 +10,7 @@ import base64
 import io
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ from tqdm import tqdm
 from core.errors import PanobenchError
 from core.files import atomic_path, write_json, write_text
 from evaluation import pictures
-from evaluation.comparison import ARROWS, CRITERIA, Scored, compare, decimals, prompts_of, results_markdown
+from evaluation.comparison import ARROWS, Scored, compare, decimals, prompts_of, results_markdown
+from evaluation.findings import CRITERIA, findings
 from evaluation.manifest import Item
 from evaluation.plots import colour, interval_svg, metrics_picture
 from evaluation.provenance import git_state, versions
@@ -40,6 +41,7 @@ class Making:
     command: str
     params: Path | None = None  # the parameter file in force, shown in full
     prompts_shown: int = 24  # prompts with pictures; the numbers are always over all
+    headline: Mapping[str, str] = field(default_factory=dict)  # criterion -> metric of the summary table
 
 
 def build_report(methods: Sequence[Scored], out: str | Path, making: Making) -> dict[str, Any]:
@@ -55,7 +57,7 @@ def build_report(methods: Sequence[Scored], out: str | Path, making: Making) -> 
         raise PanobenchError("nothing to compare: give score folders, as `panobench score` writes them")
     out = Path(out)
     bootstrap = methods[0].settings["bootstrap"]
-    comparison = compare(methods, bootstrap["resamples"], bootstrap["seed"], bootstrap["level"])
+    comparison = compare(methods, bootstrap["resamples"], bootstrap["seed"], bootstrap["level"], making.headline)
     comparison["made"] = _made(making)
     prompts = list(prompts_of(methods).items())[: making.prompts_shown]
     shown = {
@@ -236,32 +238,6 @@ def _interval(entry: Mapping[str, Any], places: int) -> str:
     if entry["low"] is None:
         return "one prompt"
     return f"{entry['low']:.{places}f} … {entry['high']:.{places}f}"
-
-
-def findings(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What the intervals allow to be said, by criterion: who leads on which metrics, and who cannot be told from it."""
-    labels = {m["name"]: m["label"] for m in comparison["methods"]}
-    found: dict[str, dict[tuple[str, str], list[str]]] = {}
-    for name, metric in comparison["metrics"].items():
-        if not metric["leader"]:
-            continue
-        clear = metric["best"] or metric["tied"]
-        key = (labels[metric["leader"]] if clear else "", _listed([labels[method] for method in metric["tied"]]))
-        found.setdefault(metric["criterion"], {}).setdefault(key, []).append(name)
-    return [
-        {
-            "criterion": CRITERIA.get(criterion, criterion),
-            "outcomes": [
-                {"leader": leader, "tied": tied, "metrics": metrics}
-                for (leader, tied), metrics in sorted(outcomes.items(), key=lambda o: (not o[0][0], bool(o[0][1])))
-            ],
-        }
-        for criterion, outcomes in found.items()
-    ]
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def _differences(comparison: Mapping[str, Any], labels: Mapping[str, str]) -> list[dict[str, Any]]:

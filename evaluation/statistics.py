@@ -1,15 +1,23 @@
-"""Means and differences with bootstrap intervals over prompts.
+"""Means and differences with bootstrap intervals over prompts, and over seeds within prompts.
 
 A method is judged on a set of prompts, with one or more videos (seeds) per prompt. Videos of one prompt resemble each
-other, so the prompt is what gets resampled, and its videos stay together (cluster bootstrap; Davison & Hinkley 1997,
-section 3.8: resample the clusters only). The statistic is the mean over prompts of the mean over that prompt's videos,
-so that every prompt counts the same.
+other, so prompts are resampled first, then the videos of each drawn prompt (two-stage bootstrap; Davison & Hinkley
+1997, section 3.8). The statistic is the mean over prompts of the mean over that prompt's videos, so that every prompt
+counts the same.
+
+Resampling both stages as they are counts the variance within prompts twice, because the prompts' means already vary by
+it. So the prompts' means are first drawn together by the factor that leaves the variance of a resample at what the
+means themselves show (Davison & Hinkley's second strategy). With one video per prompt nothing is left of all this but
+resampling prompts.
 
 The interval is the *expanded percentile* interval (Hesterberg 2015, "What Teachers Should Know About the Bootstrap",
 section 5.3): the plain percentile interval is too short by sqrt((n-1)/n) and uses normal instead of t quantiles, which
-with eight prompts covers 88 % instead of 95 % (normal values, tests). Pass ``expanded=False`` for the plain one.
+with eight prompts covers 88 % instead of 95 %. By simulation (tests) this one covers 93 % with eight normal prompts, up
+to 97 % where seeds vary more than prompts, and 90 % where prompts are exponential. It never leaves the range of the
+values, as a bootstrap-t interval does. Pass ``expanded=False`` for the plain one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,9 +55,9 @@ def bootstrap_mean(
     seed: int = 0,
     expanded: bool = True,
 ) -> Interval:
-    """Mean with a cluster bootstrap interval over prompts.
+    """Mean with a two-stage bootstrap interval: prompts, and videos within prompts.
 
-    The order of the rows does not matter: prompts are sorted before anything is drawn.
+    The order of the rows does not matter: prompts and their values are sorted before anything is drawn.
 
     Args:
         values: (N,) float, one per video.
@@ -70,14 +78,39 @@ def bootstrap_mean(
         raise ValueError("values must be finite")
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}")
-    means = pd.Series(values).groupby(prompts).mean().sort_index().to_numpy()
-    n = len(means)
-    mean = float(means.mean())
+    groups = [np.sort(group.to_numpy()) for _, group in pd.Series(values).groupby(prompts, sort=True)]
+    n = len(groups)
+    mean = float(np.mean([group.mean() for group in groups]))
     if n == 1:
         return Interval(mean, None, None, values.size, n)
-    draws = np.random.default_rng(seed).integers(0, n, size=(resamples, n))
-    low, high = np.quantile(means[draws].mean(axis=1), _percentiles(n, level, expanded))
+    drawn = resampled_means(groups, resamples, np.random.default_rng(seed))
+    low, high = np.quantile(drawn, _percentiles(n, level, expanded))
     return Interval(mean, float(low), float(high), values.size, n)
+
+
+def resampled_means(groups: Sequence[np.ndarray], resamples: int, generator: np.random.Generator) -> np.ndarray:
+    """Means of two-stage bootstrap resamples (module docstring), ``(resamples,)``.
+
+    Args:
+        groups: the values of each prompt, at least two prompts.
+        resamples: how many.
+        generator: what is drawn from.
+    """
+    n = len(groups)
+    means = np.array([group.mean() for group in groups])
+    chosen = generator.integers(0, n, size=(resamples, n))
+    if all(len(group) == 1 for group in groups):
+        return means[chosen].mean(axis=1)
+    within = float(np.mean([group.var() / len(group) for group in groups]))
+    between = float(means.var())
+    kept = np.sqrt(max(0.0, 1 - within / between)) if between > 0 else 0.0
+    drawn = (means.mean() + kept * (means - means.mean()))[chosen]
+    for index, group in enumerate(groups):
+        if len(group) > 1:
+            at = np.nonzero(chosen == index)
+            picks = generator.integers(0, len(group), size=(len(at[0]), len(group)))
+            drawn[at] += (group - group.mean())[picks].mean(axis=1)
+    return drawn.mean(axis=1)
 
 
 def _percentiles(n: int, level: float, expanded: bool) -> list[float]:
@@ -154,6 +187,18 @@ def paired_difference(
     Raises:
         PanobenchError: the metric is missing in one table, its version differs, or no prompt is common.
     """
+    pairs = paired_values(scores_a, scores_b, metric)
+    return bootstrap_mean(
+        pairs["difference"].to_numpy(), pairs["prompt_id"].to_numpy(), resamples=resamples, level=level, seed=seed
+    )
+
+
+def paired_values(scores_a: pd.DataFrame, scores_b: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The pairs behind ``paired_difference``: columns ``prompt_id`` and ``difference`` (a - b).
+
+    Raises:
+        PanobenchError: as ``paired_difference``.
+    """
     a, b = (_values_of(scores, metric) for scores in (scores_a, scores_b))
     if set(a["metric_version"]) != set(b["metric_version"]):
         raise PanobenchError(f"metric '{metric}' was computed by different versions; score both methods again")
@@ -163,8 +208,7 @@ def paired_difference(
         pairs = mean_a.merge(mean_b, on="prompt_id", suffixes=("_a", "_b"))
     if pairs.empty:
         raise PanobenchError(f"metric '{metric}': the two methods have no prompt in common, so no pairs to compare")
-    differences = (pairs["value_a"] - pairs["value_b"]).to_numpy()
-    return bootstrap_mean(differences, pairs["prompt_id"].to_numpy(), resamples=resamples, level=level, seed=seed)
+    return pairs.assign(difference=pairs["value_a"] - pairs["value_b"])[["prompt_id", "difference"]]
 
 
 def _values_of(scores: pd.DataFrame, metric: str) -> pd.DataFrame:

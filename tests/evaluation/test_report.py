@@ -20,7 +20,8 @@ from core.errors import PanobenchError
 from core.video import read_video
 from evaluation import report
 from evaluation.compare_cli import compare as compare_command
-from evaluation.comparison import check_comparable, compare, decimals, load_scored, results_markdown, standing
+from evaluation.comparison import check_comparable, compare, decimals, load_scored, results_markdown
+from evaluation.findings import findings, standing
 from evaluation.pictures import read_shots, seam_crop
 from evaluation.provenance import git_state
 from evaluation.report import Making, build_report
@@ -92,7 +93,7 @@ def test_what_it_says_of_these_methods(comparison):
     assert {seam["leader"], *seam["tied"]} == {"round", "shaky"}
     assert flicker["best"] == "flat"
     assert comparison["metrics"]["motion_speed"]["leader"] is None
-    found = {f["criterion"]: f["outcomes"] for f in report.findings(comparison)}
+    found = {f["criterion"]: f["outcomes"] for f in findings(comparison)}
     assert {"leader": "A: Flat picture", "tied": "", "metrics": ["flicker"]} in found["Frame consistency"]
     assert "Motion pattern" not in found
 

@@ -1,0 +1,73 @@
+"""What a metric promises about graded corruptions of real clips; `panobench validate` holds it to its word."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+#: Corruptions by name, in the order of tables (evaluation/corruptions.py makes them).
+CORRUPTIONS = (
+    "broken_seam",
+    "misaligned_seam",
+    "perspective",
+    "wrong_caption",
+    "flicker",
+    "shuffled",
+    "frozen",
+    "pan",
+    "blur",
+    "noise",
+)
+
+Yaw = Literal["exact", "views", "edge"]
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The value on an input that has no fault of the metric's kind.
+
+    Attributes:
+        of: the input: "clean" clips, the same clips "frozen", or clips "identical" to their paired reference.
+        low: least mean over the clips.
+        high: greatest mean over the clips.
+    """
+
+    of: Literal["clean", "frozen", "identical"]
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Claims:
+    """How the value moves as a clip gets worse. What is not named is not promised either way; the table shows it.
+
+    Attributes:
+        rises: corruptions that raise the value, the more the stronger.
+        falls: corruptions that lower it, the more the stronger.
+        level: corruptions that the metric is not about, and hardly sees (validate.LEVEL_SHARE).
+        floor: its zero.
+        yaw: what a turn of the whole video by whole pixels does. "exact": the same number to rounding. "views": the
+            views look elsewhere, so the number moves within the spread that is stated. "edge": the metric asks where
+            the picture's ends meet, so it measures another meridian, within the spread that is stated.
+    """
+
+    rises: frozenset[str] = frozenset()
+    falls: frozenset[str] = frozenset()
+    level: frozenset[str] = frozenset()
+    floor: Floor | None = None
+    yaw: Yaw = "exact"
+
+    def __post_init__(self) -> None:
+        named = [*self.rises, *self.falls, *self.level]
+        unknown = set(named) - set(CORRUPTIONS)
+        if unknown or len(set(named)) != len(named):
+            raise ValueError(f"claims: unknown or named twice: {sorted(unknown) or sorted(named)}")
+
+
+def claims(
+    rises: str = "",
+    falls: str = "",
+    level: str = "",
+    floor: Floor | None = None,
+    yaw: Yaw = "exact",
+) -> Claims:
+    """Claims from names with spaces between."""
+    return Claims(frozenset(rises.split()), frozenset(falls.split()), frozenset(level.split()), floor, yaw)
