@@ -196,12 +196,20 @@ class Generation(Section):
     motion: str | None = None
 
 
+class Weights(Section):
+    """Paths of the weights of networks that metrics use; without one, the caches of this machine are searched."""
+
+    #: torchvision's AlexNet, under LPIPS.
+    lpips: str | None = None
+
+
 class Scoring(Section):
     """What is measured, and how surely."""
 
     judge: str
     #: Options of the view set; the evaluation package checks them.
     views: dict[str, Any] = {}
+    weights: Weights = Weights()
     #: Resamples behind every interval.
     bootstrap: Annotated[int, Field(ge=100)] = 2000
     #: Metric name -> its options; the evaluation package checks both.

@@ -3,24 +3,37 @@
 A video is read in stretches of a bounded number of pixels, each of which begins with the last frame of the one before,
 so that every pair of frames is in exactly one stretch. What a network says of a frame does not depend on which other
 frames are in its stretch: views go through it one frame at a time.
+
+What a metric reads besides the frames is a *need*. What a network makes of the pictures is an array by the name of the
+need that asks for it (``ARRAYS``); the networks themselves never reach a metric.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import TypeVar, cast
+from typing import Literal, TypeVar, cast
 
 import numpy as np
 import torch
 
 from core.sphere import latitude_weights
-from evaluation.judge import Judge
+from evaluation.arrays import ARRAYS, ArrayName, Walk
+from evaluation.networks import Networks
 from evaluation.views import ViewSet
+from evaluation.weights import Role
 
 T = TypeVar("T")
 
 # New frames of a stretch, in pixels: 4 frames of 512 x 1024. Flow metrics hold about 250 bytes per pixel at a time.
 STRETCH_PIXELS = 2**21
+
+#: "views" and "prompt" are the judge's embeddings, "paired" the true video, "reference" real panoramas.
+Need = Literal["prompt", "views", "flow", "reference", "paired"] | ArrayName
+
+#: Needs that take tangent views.
+_OF_VIEWS = frozenset({"views", *(name for name, array in ARRAYS.items() if array.of_views)})
+#: Needs that take the true video.
+_OF_PAIRS = frozenset({"paired", *(name for name, array in ARRAYS.items() if array.paired)})
 
 
 @dataclass(frozen=True)
@@ -37,6 +50,8 @@ class VideoFeatures:
         flow: (F-1, 2, H, W) float32, pixels: frame t to t+1 (u right, v down; wraps around).
         flow_backward: (F-1, 2, H, W) float32, pixels: frame t+1 to t.
         seen: leading frames that the stretch before had already: 0 in the first, 1 in all others.
+        arrays: what networks and view statistics made of the *new* frames, by need; shapes in evaluation/arrays.py.
+        truth: the same frames of the true video, with their flow if this video has it; for paired metrics.
     """
 
     frames: np.ndarray
@@ -48,6 +63,8 @@ class VideoFeatures:
     flow: torch.Tensor | None = None
     flow_backward: torch.Tensor | None = None
     seen: int = 0
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    truth: "VideoFeatures | None" = None
     _memory: dict[Callable[..., object], object] = field(default_factory=dict, repr=False, compare=False)
 
     def new(self, per_frame: np.ndarray) -> np.ndarray:
@@ -61,17 +78,39 @@ class VideoFeatures:
         return cast(T, self._memory[function])
 
 
+def roles_of(needs: Iterable[str]) -> set[Role]:
+    """The networks that these needs take."""
+    needs = set(needs)
+    roles: set[Role] = {"judge"} if needs & {"views", "prompt"} else set()
+    for name in needs & ARRAYS.keys():
+        role = ARRAYS[name].role
+        if role:
+            roles.add(role)
+    return roles
+
+
+def takes_views(needs: Iterable[str]) -> bool:
+    """Whether these needs take a view set."""
+    return bool(set(needs) & _OF_VIEWS)
+
+
+def takes_truth(needs: Iterable[str]) -> bool:
+    """Whether these needs take the true video."""
+    return bool(set(needs) & _OF_PAIRS)
+
+
 def extract_features(
     frames: np.ndarray,  # (F, H, W, 3) uint8 RGB, W = 2H
     fps: float,
     needs: Iterable[str],  # union of the metrics' needs
-    views: ViewSet | None = None,  # required for "views" and "prompt"
-    judge: Judge | None = None,  # required for "views" and "prompt"
+    views: ViewSet | None = None,  # required if takes_views(needs)
+    networks: Networks | None = None,  # of the roles_of(needs)
     prompt: str | None = None,  # required for "prompt"
+    truth: np.ndarray | None = None,  # the same frames of the true video; required if takes_truth(needs)
     flow_backend: str = "dis",
     *,
     seen: int = 0,  # leading frames that the stretch before had
-    view_embeddings: np.ndarray | None = None,  # (F, V, D) if known already
+    walk: Walk | None = None,  # the video's own, if it comes in several stretches; it remembers the stretch before
 ) -> VideoFeatures:
     """The features of one stretch that the metrics at hand need, each computed once.
 
@@ -79,26 +118,62 @@ def extract_features(
         ValueError: the frames are not (F >= 2, H, 2H, 3) uint8, or something required is missing.
     """
     needs = set(needs)
+    networks = networks or Networks()
+    _check(frames, needs, views, networks, prompt, truth)
+    weights = row_weights(frames.shape[1])
+    walk = walk or Walk(needs & {"views", *ARRAYS}, views, networks)
+    arrays = walk.take(frames, truth, seen)
+    text = forward = backward = true = None
+    if "prompt" in needs:
+        assert networks.judge is not None
+        text = networks.judge.encode_text([cast(str, prompt)])[0].numpy()
+    if "flow" in needs:
+        forward = _flow(frames, flow_backend)
+        # Of the reversed video, in the order of the forward pairs: pair t goes from frame t+1 to frame t.
+        backward = _flow(frames[::-1].copy(), flow_backend).flip(0)
+    if takes_truth(needs):
+        assert truth is not None
+        true = VideoFeatures(truth, fps, weights, seen=seen)
+        if "flow" in needs:
+            true = replace(true, flow=_flow(truth, flow_backend))
+    return VideoFeatures(
+        frames,
+        fps,
+        weights,
+        view_embeddings=arrays.pop("views", None),
+        view_weights=views.weights().numpy() if views is not None and takes_views(needs) else None,
+        text_embedding=text,
+        flow=forward,
+        flow_backward=backward,
+        seen=seen,
+        arrays=arrays,
+        truth=true,
+    )
+
+
+def _check(
+    frames: np.ndarray,
+    needs: set[str],
+    views: ViewSet | None,
+    networks: Networks,
+    prompt: str | None,
+    truth: np.ndarray | None,
+) -> None:
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
         raise ValueError(f"frames must be uint8 (F, H, W, 3), got {frames.dtype} {frames.shape}")
     count, height, width, _ = frames.shape
     if width != 2 * height or count < 2:
         raise ValueError(f"frames must be at least 2 of size H x 2H, got {count} of {height} x {width}")
-    embeddings = view_weights = text = forward = backward = None
-    if "views" in needs:
-        if views is None or judge is None:
-            raise ValueError("the need 'views' takes a view set and a judge")
-        embeddings = embed_views(frames, views, judge) if view_embeddings is None else view_embeddings
-        view_weights = views.weights().numpy()
-    if "prompt" in needs:
-        if prompt is None or judge is None:
-            raise ValueError("the need 'prompt' takes a prompt and a judge")
-        text = judge.encode_text([prompt])[0].numpy()
-    if "flow" in needs:
-        forward = _flow(frames, flow_backend)
-        # Of the reversed video, in the order of the forward pairs: pair t goes from frame t+1 to frame t.
-        backward = _flow(frames[::-1].copy(), flow_backend).flip(0)
-    return VideoFeatures(frames, fps, row_weights(height), embeddings, view_weights, text, forward, backward, seen)
+    if takes_views(needs) and views is None:
+        raise ValueError(f"the needs {sorted(needs & _OF_VIEWS)} take a view set")
+    for role in roles_of(needs):
+        if getattr(networks, role) is None:
+            raise ValueError(f"the needs {sorted(needs)} take the network '{role}'")
+    if "prompt" in needs and prompt is None:
+        raise ValueError("the need 'prompt' takes a prompt")
+    if takes_truth(needs) and (truth is None or truth.shape != frames.shape or truth.dtype != frames.dtype):
+        found = None if truth is None else f"{truth.dtype} {truth.shape}"
+        raise ValueError(f"paired needs take a true video of the frames' own shape {frames.shape}, got {found}")
 
 
 def stretches(frames: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, int]]:
@@ -116,21 +191,6 @@ def stretches(frames: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, int]]:
             held, seen = held[-1:], 1
     if len(held) > seen:
         yield np.stack(held), seen
-
-
-def embed_views(frames: np.ndarray, views: ViewSet, judge: Judge) -> np.ndarray:
-    """The judge's embedding of every view of every frame, (F, V, D) float32, unit norm.
-
-    Args:
-        frames: (F, H, W, 3) uint8.
-        views: view set.
-        judge: CLIP model.
-    """
-    embedded = []
-    for frame in frames:
-        pixels = torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255
-        embedded.append(judge.encode_image(views.extract(pixels)[0]).numpy())
-    return np.stack(embedded)
 
 
 def _flow(frames: np.ndarray, backend: str) -> torch.Tensor:

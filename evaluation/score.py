@@ -2,7 +2,9 @@
 
 Files written
     ``scores.parquet``: one row per video and metric (columns ``COLUMNS``), sorted.
-    ``metrics.json``: mean and interval per metric.
+    ``metrics.json``: mean and interval per metric; for metrics of the whole set the value, its interval and the
+    real-against-real floor, or under ``refused`` why there is none.
+    ``sets.parquet``: half-samples behind the intervals of the metrics of the whole set; absent without such a metric.
     ``settings.json``: what produced the numbers: view set, judge and its hash, parameters, reference.
 """
 
@@ -10,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,10 +20,11 @@ import pandas as pd
 from core.errors import PanobenchError
 from core.files import atomic_path, sha256, write_json
 from core.video import Video, VideoError, VideoInfo, probe_video, read_video
-from evaluation.features import extract_features
-from evaluation.judge import Judge
+from evaluation.features import extract_features, takes_truth
 from evaluation.manifest import Item, Problem, VideoSet, videos_in
-from evaluation.metrics.base import Metric
+from evaluation.metrics.base import AnyMetric, Metric, SetMetric
+from evaluation.networks import Networks
+from evaluation.sets import SetScore, score_set, summary_of
 from evaluation.statistics import summarise
 from evaluation.views import ViewSet
 
@@ -47,25 +51,39 @@ class Scorer:
     Attributes:
         metrics: in the order of the tables.
         views: view set, if a metric needs views.
-        judge: CLIP model, if a metric needs it.
+        networks: those that the metrics need.
         references: metric name -> (R, ...) what the metric keeps of the reference videos.
+        paired: video id -> true video; empty without paired metrics.
     """
 
-    metrics: Sequence[Metric]
+    metrics: Sequence[AnyMetric]
     views: ViewSet | None = None
-    judge: Judge | None = None
+    networks: Networks = field(default_factory=Networks)
     references: Mapping[str, np.ndarray] = field(default_factory=dict)
+    paired: Mapping[str, Path] = field(default_factory=dict)
 
-    def rows(self, item: Item, video: Video) -> list[dict[str, object]]:
-        """One row per metric (``COLUMNS``) of one video.
+    @property
+    def of_sets(self) -> list[SetMetric]:
+        """The metrics of the whole set."""
+        return [metric for metric in self.metrics if isinstance(metric, SetMetric)]
+
+    def measure(self, item: Item, video: Video) -> "Measured":
+        """Everything about one video.
 
         Raises:
+            VideoError: the true video is unreadable, or not of the video's size, length and rate.
             PanobenchError: a metric came out as NaN or infinite.
         """
         needs = set[str]().union(*(metric.needs for metric in self.metrics))
-        features = extract_features(video.frames, video.fps, needs, self.views, self.judge, item.prompt)
+        truth = read_truth(self.paired[item.video_id], video) if takes_truth(needs) else None
+        features = extract_features(video.frames, video.fps, needs, self.views, self.networks, item.prompt, truth)
         rows = []
+        described = {}
         for metric in self.metrics:
+            if isinstance(metric, SetMetric):
+                described[metric.name] = {item.video_id: _finite(metric, metric.describe(features), item.path)}
+                continue
+            assert isinstance(metric, Metric)
             value = metric.measure(features, self.references.get(metric.name))
             if not np.isfinite(value):
                 raise PanobenchError(f"{item.path}: {metric.name} came out as {value}")
@@ -83,15 +101,83 @@ class Scorer:
                     "metric_version": metric.version,
                 }
             )
-        return rows
+        return Measured(rows, described, {item.video_id: item.prompt_id})
+
+
+@dataclass
+class Measured:
+    """What was measured of one video or of several.
+
+    Attributes:
+        rows: one per video and metric (``COLUMNS``).
+        described: metric of the whole set -> video id -> what it keeps of that video.
+        prompts: video id -> prompt id of every video that was measured.
+        problems: videos that failed on the way.
+    """
+
+    rows: list[dict[str, object]] = field(default_factory=list)
+    described: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    prompts: dict[str, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, other: "Measured") -> None:
+        """Join what another process, or the next video, gave."""
+        self.rows += other.rows
+        self.prompts |= other.prompts
+        self.problems += other.problems
+        for name, videos in other.described.items():
+            self.described.setdefault(name, {}).update(videos)
+
+
+def read_truth(path: Path, video: Video) -> np.ndarray:
+    """Frames of the true video, which must be of the video's size, length and rate.
+
+    Raises:
+        VideoError: it is not, or cannot be read.
+    """
+    truth = read_video(path)
+    if truth.frames.shape != video.frames.shape or abs(truth.fps - video.fps) > 1e-3:
+        (count, height, width), (frames, high, wide) = truth.frames.shape[:3], video.frames.shape[:3]
+        raise VideoError(
+            f"its true video {path} is {width}x{height}, {count} frames, {truth.fps:g} fps, "
+            f"but it is {wide}x{high}, {frames} frames, {video.fps:g} fps"
+        )
+    return truth.frames
+
+
+def pair_videos(items: Sequence[Item], folder: str | Path) -> tuple[dict[str, Path], list[Problem]]:
+    """The true video of each video, by file name (without suffix), and the videos that have none.
+
+    Raises:
+        PanobenchError: no such folder, or no MP4 in it.
+    """
+    folder = Path(folder)
+    files = {file.stem: file for file in videos_in(folder)} if folder.is_dir() else {}
+    if not files:
+        raise PanobenchError(
+            f"{folder}: no MP4s there; --paired takes a folder of true videos, named as the scored ones"
+        )
+    paired = {item.video_id: files[item.path.stem] for item in items if item.path.stem in files}
+    lacking = [
+        Problem(item.path.name, f"no true video of this name in {folder}")
+        for item in items
+        if item.path.stem not in files
+    ]
+    return paired, lacking
+
+
+def _finite(metric: AnyMetric, described: np.ndarray, path: Path) -> np.ndarray:
+    if not np.isfinite(described).all():
+        raise PanobenchError(f"{path}: what {metric.name} keeps of it is not finite")
+    return described
 
 
 def describe_reference(
     files: Iterable[Path],
-    metrics: Sequence[Metric],
+    metrics: Sequence[AnyMetric],
     size: tuple[int, int],
     views: ViewSet | None = None,
-    judge: Judge | None = None,
+    networks: Networks | None = None,
 ) -> dict[str, np.ndarray]:
     """What the metrics that compare with real panoramas keep of them; each reference video is read once.
 
@@ -100,10 +186,10 @@ def describe_reference(
         metrics: only those with the need "reference" are asked.
         size: height and width that the reference must share with the scored videos.
         views: view set, if one of these metrics needs views.
-        judge: CLIP model, if one of these metrics needs it.
+        networks: those that these metrics need.
 
     Returns:
-        metric name -> (R, ...) float64.
+        metric name -> (R, ...), in the order of the files.
 
     Raises:
         PanobenchError: a reference video is unreadable or of another size; numbers would change silently without it.
@@ -119,9 +205,9 @@ def describe_reference(
                 f"{file}: the reference is {found[1]}x{found[0]}, the scored videos are {size[1]}x{size[0]}; "
                 "statistics of different sizes do not compare"
             )
-        features = extract_features(video.frames, video.fps, needs, views, judge)
+        features = extract_features(video.frames, video.fps, needs, views, networks)
         for metric in asking:
-            kept[metric.name].append(metric.describe(features))
+            kept[metric.name].append(_finite(metric, metric.describe(features), file))
     return {name: np.stack(described) for name, described in kept.items()}
 
 
@@ -204,19 +290,29 @@ def _without_path(message: str, path: Path) -> str:
     return message.removeprefix(f"{path}: ")
 
 
-def score_videos(items: Iterable[Item], scorer: Scorer) -> tuple[list[dict[str, object]], list[Problem]]:
-    """Rows of all videos, and the videos that failed on the way with the reason; one broken video stops nothing."""
-    rows: list[dict[str, object]] = []
-    problems = []
+def score_videos(items: Iterable[Item], scorer: Scorer) -> Measured:
+    """All videos; those that failed on the way are named with the reason, and one broken video stops nothing."""
+    measured = Measured()
     for item in items:
         try:
-            rows += scorer.rows(item, read_video(item.path))
+            measured.add(scorer.measure(item, read_video(item.path)))
         except VideoError as error:
-            problems.append(Problem(item.path.name, _without_path(str(error), item.path)))
-    return rows, problems
+            measured.problems.append(Problem(item.path.name, _without_path(str(error), item.path)))
+    return measured
 
 
-def table(rows: Sequence[Mapping[str, object]], metrics: Sequence[Metric]) -> pd.DataFrame:
+def score_sets(scorer: Scorer, measured: Measured, seed: int = 0) -> dict[str, SetScore | str]:
+    """The metrics of the whole set, once all videos are gathered: a score, or the line that says why there is none."""
+    videos = sorted(measured.prompts)
+    prompts = [measured.prompts[video] for video in videos]
+    scores = {}
+    for metric in scorer.of_sets:
+        described = np.stack([measured.described[metric.name][video] for video in videos])
+        scores[metric.name] = score_set(metric, described, prompts, scorer.references[metric.name], LEVEL, seed)
+    return scores
+
+
+def table(rows: Sequence[Mapping[str, object]], metrics: Sequence[AnyMetric]) -> pd.DataFrame:
     """The long table in its one order: metrics as listed, then videos by id; however the rows were gathered."""
     order = {metric.name: index for index, metric in enumerate(metrics)}
     ordered = sorted(rows, key=lambda row: (order[str(row["metric"])], str(row["video_id"])))
@@ -225,31 +321,49 @@ def table(rows: Sequence[Mapping[str, object]], metrics: Sequence[Metric]) -> pd
 
 def write_scores(
     out: str | Path,
-    scores: pd.DataFrame,  # from table(), not empty, one method
+    method: str,
+    scores: pd.DataFrame,  # from table(), one method
     settings: Mapping[str, object],  # goes to settings.json as it is
     resamples: int = 2000,
     seed: int = 0,
-) -> dict[str, dict[str, float | int | str | None]]:
-    """Aggregate once and write the three files (module docstring); returns the summary of ``metrics.json``."""
+    sets: Mapping[str, SetScore | str] | None = None,  # from score_sets()
+    metrics: Sequence[AnyMetric] = (),  # required for sets
+) -> dict[str, Any]:
+    """Aggregate once and write the files (module docstring); returns what ``metrics.json`` holds."""
     out = Path(out)
-    summary = summarise(scores, resamples=resamples, level=LEVEL, seed=seed)
+    summary: dict[str, Mapping[str, object]] = dict(summarise(scores, resamples=resamples, level=LEVEL, seed=seed))
+    refused = {}
+    draws = []
+    for metric in metrics:
+        score = (sets or {}).get(metric.name)
+        if isinstance(score, str):
+            refused[metric.name] = score
+        elif score is not None:
+            summary[metric.name] = summary_of(metric, score)
+            draws.append(pd.DataFrame({"metric": metric.name, "draw": range(len(score.draws)), "value": score.draws}))
+    record = {"schema": SCHEMA, "method": method, "metrics": summary, "refused": refused}
     with atomic_path(out / "scores.parquet") as path:
         scores.to_parquet(path, index=False)
+    (out / "sets.parquet").unlink(missing_ok=True)
+    if draws:
+        with atomic_path(out / "sets.parquet") as path:
+            pd.concat(draws).to_parquet(path, index=False)
     write_json(out / "settings.json", settings)
-    write_json(out / "metrics.json", {"schema": SCHEMA, "method": scores["method"].iloc[0], "metrics": summary})
-    return summary
+    write_json(out / "metrics.json", record)
+    return record
 
 
 def settings_of(
     scorer: Scorer, info: VideoInfo, videos: int, reference: Sequence[Path], resamples: int, seed: int
 ) -> dict[str, object]:
     """What produced the numbers, for the report's methods section; the same inputs give the same record."""
-    views, judge = scorer.views, scorer.judge
+    views, judge = scorer.views, scorer.networks.judge
     return {
         "schema": SCHEMA,
         "videos": {"count": videos, "frames": info.frames, "fps": info.fps, "height": info.height, "width": info.width},
         "views": {"set": views.name, "fov_deg": views.fov_deg, "size": views.size} if views else None,
         "judge": {"name": judge.name, "sha256": judge.sha256} if judge else None,
+        "networks": scorer.networks.record(),
         "reference_videos": len(reference),
         "bootstrap": {"resamples": resamples, "level": LEVEL, "seed": seed, "interval": "expanded percentile"},
         "metrics": {

@@ -40,7 +40,7 @@ class ViewSet:
     Attributes:
         name: key of VIEW_SETS.
         fov_deg: horizontal and vertical field of view, degrees, between 1 and 170.
-        size: width and height of a view in pixels: what the network takes.
+        size: width and height of a view in pixels. Networks that take another size get the views resized.
     """
 
     name: str
@@ -52,6 +52,8 @@ class ViewSet:
             known = sorted(VIEW_SETS)
             hint = did_you_mean(self.name, known)
             raise PanobenchError(f"unknown view set '{self.name}'{hint} (known: {', '.join(known)})")
+        if self.size < 1:
+            raise PanobenchError(f"the views' size must be a pixel or more, got {self.size}")
         if not 1 <= self.fov_deg <= 170:
             raise PanobenchError(f"the views' field of view must lie between 1 and 170 degrees, got {self.fov_deg:g}")
 
@@ -102,12 +104,26 @@ class ViewSet:
         return stacked.movedim(2, 1).clamp(0, 1)
 
 
+def resize_views(views: torch.Tensor, size: int) -> torch.Tensor:
+    """Pictures (N, 3, S, S) in [0, 1] at the side that a network takes: bicubic and antialiased, as CLIP's own resize.
+
+    Nothing happens if they have it already.
+    """
+    if views.shape[-1] == size:
+        return views
+    return F.interpolate(views, (size, size), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+
+
 @dataclass(frozen=True)
 class ViewOptions:
-    """``scoring.views`` of the parameters: which view set, and how wide its views are."""
+    """``scoring.views`` of the parameters: which view set, how wide its views are, and of how many pixels.
+
+    Without a size, views are as fine as the ERP is at the horizon, so that extracting them neither blurs nor aliases.
+    """
 
     set: str = "sphere12"
     fov_deg: float = 90.0
+    size: int | None = None
 
     @classmethod
     def parse(cls, options: Mapping[str, Any], source: str = "params.yaml") -> "ViewOptions":
@@ -117,15 +133,16 @@ class ViewOptions:
             PanobenchError: an unknown key, or a value of the wrong type.
         """
         for key, value in options.items():
-            wanted = {"set": str, "fov_deg": (int, float)}
+            wanted = {"set": str, "fov_deg": (int, float), "size": int}
             if key not in wanted:
                 hint = did_you_mean(key, list(wanted)) or f" (known: {', '.join(wanted)})"
                 raise PanobenchError(f"{source}: scoring.views.{key}: unknown key{hint}")
             if not isinstance(value, wanted[key]) or isinstance(value, bool):  # type: ignore[arg-type]
-                what = "a name" if key == "set" else "a number of degrees"
+                what = {"set": "a name", "fov_deg": "a number of degrees", "size": "a whole number of pixels"}[key]
                 raise PanobenchError(f"{source}: scoring.views.{key} is {value!r}, expected {what}")
         return cls(**options)
 
-    def view_set(self, size: int) -> ViewSet:
-        """The view set at the size that the judge takes."""
+    def view_set(self, width: int) -> ViewSet:
+        """The view set for videos of this width in pixels."""
+        size = self.size or max(1, round(width * math.tan(math.radians(self.fov_deg) / 2) / math.pi))
         return ViewSet(self.set, float(self.fov_deg), size)

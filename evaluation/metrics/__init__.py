@@ -7,10 +7,10 @@ from core.errors import PanobenchError, did_you_mean
 from core.registry import Registry
 
 if TYPE_CHECKING:
-    from evaluation.metrics.base import Metric
+    from evaluation.metrics.base import AnyMetric
 
 #: Metric classes, imported on first use, in the order in which tables list them.
-METRICS: "Registry[type[Metric]]" = Registry(
+METRICS: "Registry[type[AnyMetric]]" = Registry(
     "metric",
     {
         "seam_ratio": "evaluation.metrics.seam:SeamRatio",
@@ -27,11 +27,15 @@ METRICS: "Registry[type[Metric]]" = Registry(
         "motion_speed": "evaluation.metrics.motion_speed:MotionSpeed",
         "rotation_speed": "evaluation.metrics.motion_speed:RotationSpeed",
         "residual_speed": "evaluation.metrics.motion_speed:ResidualSpeed",
+        "clip_mmd": "evaluation.metrics.mmd:ClipMmd",
+        "ws_psnr": "evaluation.metrics.paired:WsPsnr",
+        "view_lpips": "evaluation.metrics.paired:ViewLpips",
+        "view_lpips_judge": "evaluation.metrics.paired:ViewLpipsJudge",
     },
 )
 
 
-def create_metrics(options: Mapping[str, Mapping[str, Any] | None], source: str = "params.yaml") -> "list[Metric]":
+def create_metrics(options: Mapping[str, Mapping[str, Any] | None], source: str = "params.yaml") -> "list[AnyMetric]":
     """Metrics with their parameters, in the registry's order.
 
     Args:
@@ -46,7 +50,7 @@ def create_metrics(options: Mapping[str, Mapping[str, Any] | None], source: str 
     return [_create(name, options[name] or {}, source) for name in METRICS.names() if name in options]
 
 
-def _create(name: str, options: Mapping[str, Any], source: str) -> "Metric":
+def _create(name: str, options: Mapping[str, Any], source: str) -> "AnyMetric":
     from pydantic import ValidationError
 
     metric = METRICS.get(name)

@@ -4,8 +4,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from evaluation.features import VideoFeatures
-from evaluation.metrics.base import Criterion, Direction, Metric, Need
+from evaluation.features import Need, VideoFeatures
+from evaluation.metrics.base import Criterion, Direction, Metric
 
 
 def weighted_alignment(views: np.ndarray, text: np.ndarray, weights: np.ndarray) -> np.ndarray:

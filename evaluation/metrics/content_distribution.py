@@ -6,8 +6,8 @@ import numpy as np
 from pydantic import Field
 
 from core.errors import PanobenchError
-from evaluation.features import VideoFeatures
-from evaluation.metrics.base import Criterion, Direction, Metric, Need
+from evaluation.features import Need, VideoFeatures
+from evaluation.metrics.base import Criterion, Direction, Metric
 
 # Smallest spread of a statistic among the reference videos that is believed: below it, 8-bit rounding and compression
 # decide. In the statistics' own units: grey levels / 255, and natural logarithms.

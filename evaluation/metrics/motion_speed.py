@@ -17,8 +17,8 @@ import torch
 
 from core.flow import flow_to_directions
 from core.sphere import angle_between, erp_directions
-from evaluation.features import VideoFeatures
-from evaluation.metrics.base import Criterion, Direction, Metric, Need
+from evaluation.features import Need, VideoFeatures
+from evaluation.metrics.base import Criterion, Direction, Metric
 
 
 def moved_directions(flow: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

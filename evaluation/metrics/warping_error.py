@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from core.flow import forward_backward_mask, warp_erp
-from evaluation.features import VideoFeatures
-from evaluation.metrics.base import Criterion, Direction, Metric, Need
+from evaluation.features import Need, VideoFeatures
+from evaluation.metrics.base import Criterion, Direction, Metric
 
 
 def warped_difference(

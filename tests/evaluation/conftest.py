@@ -38,3 +38,12 @@ def judge_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def judge(judge_folder: Path) -> Judge:
     return load_judge(judge_folder)
+
+
+@pytest.fixture(scope="session")
+def network_weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Role -> weights of the real class, random."""
+    from tests.evaluation.networks import write_alexnet
+
+    folder = tmp_path_factory.mktemp("weights")
+    return {"lpips": write_alexnet(folder / "alexnet.pth")}

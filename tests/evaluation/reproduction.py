@@ -62,9 +62,9 @@ def write_scored(videos: Path, out: Path, metrics: tuple[str, ...] = METRICS) ->
     assert info is not None
     assert not problems
     scorer = Scorer(create_metrics(dict.fromkeys(metrics)))
-    rows, _ = score_videos(items, scorer)
+    rows = score_videos(items, scorer).rows
     scores = table(rows, scorer.metrics)
-    write_scores(out, scores, settings_of(scorer, info, len(items), [], 400, 7), 400, 7)
+    write_scores(out, found.method, scores, settings_of(scorer, info, len(items), [], 400, 7), 400, 7)
 
 
 def write_reproduction(root: Path) -> Path:

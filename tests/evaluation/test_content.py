@@ -19,6 +19,7 @@ from evaluation.metrics.content_distribution import (
 )
 from evaluation.metrics.flicker import frame_difference
 from evaluation.metrics.pole_spread import row_spread
+from evaluation.networks import Networks
 from evaluation.views import ViewSet
 from tests.evaluation.worlds import FPS, HEIGHT, colour, still, stretched, turning
 
@@ -75,7 +76,9 @@ def test_view_metrics_do_not_depend_on_a_quarter_turn_and_little_on_others(judge
     video = turning(4.0)
     values = {}
     for pixels in (0, 32, 7):
-        features = extract_features(np.roll(video, pixels, axis=2), FPS, {"views", "prompt"}, views, judge, "a ball")
+        features = extract_features(
+            np.roll(video, pixels, axis=2), FPS, {"views", "prompt"}, views, Networks(judge), "a ball"
+        )
         values[pixels] = (
             weighted_alignment(features.view_embeddings, features.text_embedding, features.view_weights).mean(),
             frame_consistency(weighted_frames(features.view_embeddings, features.view_weights)),

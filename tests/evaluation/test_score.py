@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from core.video import write_video
 from evaluation.manifest import read_videos
 from evaluation.metrics import METRICS, create_metrics
+from evaluation.metrics.base import SetMetric
 from evaluation.score import COLUMNS, Scorer, score_videos, table, write_scores
 from panobench import cli
 from tests.evaluation.test_manifest import row_of, write_manifest
@@ -32,55 +33,107 @@ def run(*arguments: object):
     return CliRunner().invoke(cli, ["score", *map(str, arguments)], catch_exceptions=False)
 
 
-def test_all_metrics_from_the_command_line(shared: Path, judge_folder: Path, tmp_path: Path, monkeypatch):
+def test_all_metrics_from_the_command_line(
+    shared: Path, judge_folder: Path, network_weights: dict[str, Path], tmp_path: Path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)  # no params.yaml: somebody else's videos
-    result = run(
+    weights = [argument for role, path in network_weights.items() for argument in ("--weights", f"{role}={path}")]
+    arguments = (
         shared / "mine", "--prompts", shared / "prompts.csv", "--reference", shared / "reference",
-        "--judge", judge_folder, "--device", "cpu",
+        "--paired", shared / "mine", "--judge", judge_folder, *weights, "--device", "cpu",
     )  # fmt: skip
+    result = run(*arguments)
     assert result.exit_code == 0, result.output
+    of_sets = [name for name in METRICS.names() if issubclass(METRICS.get(name), SetMetric)]
+    of_videos = [name for name in METRICS.names() if name not in of_sets]
     scores = pd.read_parquet("scores/mine/scores.parquet")
     assert tuple(scores.columns) == COLUMNS
-    assert len(scores) == 3 * len(METRICS.names())
+    assert len(scores) == 3 * len(of_videos)
     assert np.isfinite(scores["value"]).all()
     summary = json.loads(Path("scores/mine/metrics.json").read_text())
     assert (summary["schema"], summary["method"]) == (1, "mine")
-    assert list(summary["metrics"]) == METRICS.names()
+    assert list(summary["metrics"]) == of_videos
+    assert sorted(summary["refused"]) == sorted(of_sets)  # three videos are too few
     for name, entry in summary["metrics"].items():
         rows = scores[scores["metric"] == name]
         assert entry["mean"] == pytest.approx(rows["value"].mean())
         assert entry["low"] <= entry["mean"] <= entry["high"]
         assert (entry["n"], entry["direction"]) == (3, METRICS.get(name).direction)
+    for name in of_sets:
+        assert f"{name}: no number: 3 videos against 3 reference videos" in result.output
     settings = json.loads(Path("scores/mine/settings.json").read_text())
     assert len(settings["judge"]["sha256"]) == 64
-    assert settings["views"] == {"set": "sphere12", "fov_deg": 90.0, "size": 32}
+    assert settings["networks"].keys() == network_weights.keys()
+    assert settings["views"] == {"set": "sphere12", "fov_deg": 90.0, "size": 20}  # 64 / pi
     assert settings["reference_videos"] == 3
     first = {path.name: path.read_bytes() for path in Path("scores/mine").iterdir()}
-    run(
-        shared / "mine", "--prompts", shared / "prompts.csv", "--reference", shared / "reference",
-        "--judge", judge_folder, "--device", "cpu", "--out", "again",
-    )  # fmt: skip
+    run(*arguments, "--out", "again")
     assert {path.name: path.read_bytes() for path in Path("again").iterdir()} == first
 
 
 def test_without_prompts_judge_and_reference_the_rest_is_measured(shared: Path, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # an empty cache
     result = run(shared / "mine", "--out", "out")
     assert result.exit_code == 0, result.output
-    assert "left out: clip_alignment needs prompts and a judge" in result.output
+    assert "left out: clip_alignment needs prompts (--prompts) and a judge (--judge" in result.output
     assert "left out: content_distribution needs reference videos" in result.output
+    assert (
+        "left out: view_lpips needs true videos (--paired) and weights: the AlexNet under LPIPS is not" in result.output
+    )
     measured = set(json.loads(Path("out/metrics.json").read_text())["metrics"])
-    assert measured == set(METRICS.names()) - {"clip_alignment", "clip_consistency", "content_distribution"}
+    needless = {name for name in METRICS.names() if not METRICS.get(name).needs - {"flow"}}
+    assert measured >= needless
+    assert not measured & {"clip_alignment", "clip_consistency", "content_distribution", "clip_mmd", "view_lpips"}
+
+
+def test_true_videos_are_found_by_name_and_must_fit(shared: Path, tmp_path: Path):
+    truth = tmp_path / "truth"
+    write_set(truth, ["dunes"])
+    write_set(truth, ["meadow"], frames=5)
+    result = run(shared / "mine", "--paired", truth, "--metrics", "ws_psnr", "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert f"not scored: meadow.mp4: its true video {truth / 'meadow.mp4'} is 64x32, 5 frames, 8 fps" in result.output
+    assert f"not scored: sea.mp4: no true video of this name in {truth}" in result.output
+    scores = pd.read_parquet(tmp_path / "out/scores.parquet")
+    assert scores["video_id"].tolist() == ["dunes"]
+    assert scores["value"].tolist() == [100.0]  # the same clip
+
+
+def test_a_metric_of_the_whole_set_has_a_value_an_interval_and_a_floor(judge_folder: Path, tmp_path: Path):
+    """Clips of the reference's kind are not told from it; dark ones are, although the judge is random."""
+    names = [f"v{number:02}" for number in range(10)]
+    for index, name in enumerate(names):
+        for kind, frames in {
+            "real": turning(2.0, frames=2, height=32, seed=index),
+            "same": turning(2.0, frames=2, height=32, seed=100 + index),
+            "dark": turning(2.0, frames=2, height=32, seed=200 + index) // 4,
+        }.items():
+            write_video(tmp_path / kind / f"{name}.mp4", frames, FPS)
+    found = {}
+    for kind in ("same", "dark"):
+        options = ["--reference", tmp_path / "real", "--judge", judge_folder, "--metrics", "clip_mmd,seam_ratio"]
+        result = run(tmp_path / kind, *options, "--out", tmp_path / f"scores-{kind}")
+        assert result.exit_code == 0, result.output
+        assert "(real against real" in result.output
+        found[kind] = json.loads((tmp_path / f"scores-{kind}/metrics.json").read_text())["metrics"]["clip_mmd"]
+        draws = pd.read_parquet(tmp_path / f"scores-{kind}/sets.parquet")
+        assert len(draws) == 200
+    same, dark = found["same"], found["dark"]
+    assert (same["n"], same["prompts"], same["reference"], same["of"]) == (10, 10, 10, "set")
+    assert same["low"] < 0 < same["high"]
+    assert dark["low"] > 0
+    assert dark["low"] > same["floor"]["high"]
 
 
 def test_one_process_equals_three(shared: Path, tmp_path: Path):
     metrics = create_metrics(dict.fromkeys(CHEAP.split(",")))
     items = read_videos(shared / "mine").items
-    together, _ = score_videos(items, Scorer(metrics))
-    shards = [score_videos(items[rank::3], Scorer(metrics))[0] for rank in (2, 0, 1)]
+    together = score_videos(items, Scorer(metrics)).rows
+    shards = [score_videos(items[rank::3], Scorer(metrics)).rows for rank in (2, 0, 1)]
     apart = [row for shard in shards for row in shard]
     for name, rows in (("one", together), ("three", apart)):
-        write_scores(tmp_path / name, table(rows, metrics), {})
+        write_scores(tmp_path / name, "mine", table(rows, metrics), {})
     for file in ("scores.parquet", "metrics.json"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "three" / file).read_bytes()
 
@@ -153,11 +206,19 @@ def test_a_file_that_is_not_what_its_manifest_says_is_named(tmp_path: Path, chan
     [
         (["none"], "none: no such file or folder"),
         (["mine", "--metrics", "seam_rato"], "unknown metric 'seam_rato'; did you mean 'seam_ratio'?"),
-        (["mine", "--metrics", "clip_alignment"], "clip_alignment needs prompts and a judge"),
+        (["mine", "--metrics", "clip_alignment"], "clip_alignment needs prompts (--prompts) and a judge (--judge"),
+        (["mine", "--metrics", "ws_psnr"], "ws_psnr needs true videos (--paired)"),
+        (["mine", "--metrics", "ws_psnr", "--paired", "none"], "none: no MP4s there; --paired takes a folder"),
+        (["mine", "--weights", "lpip=a.pth"], "--weights: unknown role 'lpip'; did you mean 'lpips'?"),
+        (["mine", "--weights", "lpips"], "--weights: expected ROLE=PATH, got 'lpips'"),
+        (
+            ["mine", "--paired", "mine", "--metrics", "view_lpips", "--weights", "lpips=a.pth"],
+            "view_lpips needs weights: a.pth: no such file; scoring.weights.lpips names the AlexNet under LPIPS",
+        ),
         (["mine", "--metrics", "content_distribution"], "content_distribution needs reference videos"),
         (["mine", "--metrics", ","], "--metrics: no name given"),
         (["mine", "--reference", "none"], "none: no such folder"),
-        (["mine", "--judge", "none"], "none: no judge there"),
+        (["mine", "--judge", "none", "--prompts", "prompts.csv"], "none: no judge there"),
         (["mine", "--prompts", "none.csv"], "none.csv: no such file"),
         (["mine", "--reference", "large", "--metrics", "content_distribution"], "the reference is 128x64"),
         (["broken"], "broken: none of the 1 videos can be scored"),
@@ -193,7 +254,7 @@ def test_a_parameter_of_a_metric_changes_its_value(tmp_path: Path):
     write_video(tmp_path / "v/a.mp4", stretched(frames=2, height=32), FPS)
     item = read_videos(tmp_path / "v").items
     values = [
-        score_videos(item, Scorer(create_metrics({"seam_ratio": {"floor_levels": floor}})))[0][0]["value"]
+        score_videos(item, Scorer(create_metrics({"seam_ratio": {"floor_levels": floor}}))).rows[0]["value"]
         for floor in (0.25, 25.0)
     ]
     assert values[0] > 2 * values[1]

@@ -1,0 +1,65 @@
+"""The networks that metrics may need, by role: passed in, loaded only if a metric asks for what they make."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from core.errors import PanobenchError
+from evaluation.judge import Judge, load_judge
+from evaluation.perceptual import JudgeLpips, Lpips, load_lpips
+from evaluation.weights import Role, find_weights
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What is loaded; None where no metric asks.
+
+    Attributes:
+        judge: the CLIP model.
+        judge_lpips: a distance of LPIPS's form over the judge's image tower.
+        lpips: the published LPIPS.
+    """
+
+    judge: Judge | None = None
+    judge_lpips: JudgeLpips | None = None
+    lpips: Lpips | None = None
+
+    def record(self) -> dict[str, dict[str, str]]:
+        """Role -> name and hash of the weights, for ``settings.json``; the judge has its own entry there."""
+        found: dict[str, dict[str, str]] = {}
+        for field in fields(self):
+            network = getattr(self, field.name)
+            if network is not None and not field.name.startswith("judge"):
+                found[field.name] = {"name": network.name, "sha256": network.sha256}
+        return found
+
+
+def load_networks(
+    roles: Collection[Role], judge: Path | None, weights: Mapping[str, str | None], device: str = "cpu"
+) -> Networks:
+    """Load what the roles name.
+
+    Args:
+        roles: union over the metrics at hand (``roles_of`` in evaluation/features.py).
+        judge: folder of the judge, if a role is its.
+        weights: ``scoring.weights``, role -> path.
+        device: a torch device, or "auto": the first GPU if there is one.
+
+    Raises:
+        PanobenchError: weights that are missing or do not fit.
+    """
+    if device == "auto":
+        import torch
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    loaded: dict[str, Any] = {}
+    if "judge" in roles or "judge_lpips" in roles:
+        if judge is None:
+            raise PanobenchError("no judge given; set scoring.judge in params.yaml, or --judge")
+        loaded["judge"] = load_judge(judge, device)
+    if "judge_lpips" in roles:
+        loaded["judge_lpips"] = JudgeLpips(loaded["judge"])
+    if "lpips" in roles:
+        loaded["lpips"] = load_lpips(find_weights("lpips", weights), device)
+    return Networks(**loaded)
