@@ -60,14 +60,14 @@ def estimate_flow(frames: np.ndarray, backend: str = "dis", cyclic: bool = True)
     grey = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]) if len(frames) else frames[..., 0]
     height, width = grey.shape[1:]
     flow = np.zeros((max(len(frames) - 1, 0), 2, height, width), np.float32)
-    estimator = _dis(height)
+    estimator = dis_estimator(height)
     for t in range(len(flow)):
         pair = grey[t], grey[t + 1]
         flow[t] = _cyclic(estimator, *pair) if cyclic else _planar(estimator, *pair)
     return flow
 
 
-def _dis(height: int) -> "cv2.DISOpticalFlow":
+def dis_estimator(height: int) -> "cv2.DISOpticalFlow":
     """DIS tuned on the procedural world's exact flow: the presets stop at 1/2 or 1/4 of the resolution.
 
     Full resolution costs as many times more as it has pixels, so from 256 rows on the last level is left out.

@@ -194,9 +194,9 @@ def stretches(frames: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, int]]:
 
 
 def _flow(frames: np.ndarray, backend: str) -> torch.Tensor:
-    from core.flow import estimate_flow  # brings OpenCV, which the other metrics do without
+    from evaluation.sphere_flow import spherical_flow  # brings OpenCV, which the other metrics do without
 
-    return torch.as_tensor(estimate_flow(frames, backend=backend, cyclic=True), dtype=torch.float32)
+    return torch.from_numpy(spherical_flow(frames))
 
 
 @lru_cache

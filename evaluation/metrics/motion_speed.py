@@ -5,8 +5,11 @@ vector becomes the great-circle angle between the directions of its two ends, an
 
 A turn of the camera by w degrees moves a point at the angle a from the axis by w sin(a): the mean over the sphere is
 pi/4 w, whatever the axis. ``motion_speed`` is that plain mean; ``rotation_speed`` is w itself, from the rotation that
-explains the flow best; ``residual_speed`` is what moves after the rotation is taken out: the camera travelling, and
-objects. Neither more nor less motion is better; all consistency metrics are to be read beside it.
+explains the flow best; what else moves is in motion_decomposition.py. Neither more nor less motion is better; all
+consistency metrics are to be read beside it.
+
+Flow is smooth, so of high pictures only every n-th row is read, 128 or more; of each row every column, so that a yaw of
+the video by whole pixels changes nothing.
 """
 
 import math
@@ -16,9 +19,11 @@ import numpy as np
 import torch
 
 from core.flow import flow_to_directions
-from core.sphere import angle_between, erp_directions
+from core.sphere import angle_between, erp_directions, erp_lonlat, lonlat_to_directions
 from evaluation.features import Need, VideoFeatures
 from evaluation.metrics.base import Criterion, Direction, Metric
+
+_ROWS = 128  # fewest rows that are read
 
 
 def moved_directions(flow: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -83,20 +88,35 @@ def mean_angle(before: torch.Tensor, after: torch.Tensor, weights: np.ndarray) -
     return (angles @ torch.tensor(weights)).rad2deg().numpy()
 
 
-def _directions_of(video: VideoFeatures) -> tuple[torch.Tensor, torch.Tensor]:
+def read_rows(height: int) -> slice:
+    """The rows that are read."""
+    step = max(1, height // _ROWS)
+    return slice(step // 2, None, step)
+
+
+def directions_of(video: VideoFeatures) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+    """Directions before and after, and row weights of sum 1, of every n-th row; for all metrics of motion."""
     assert video.flow is not None
-    return moved_directions(video.flow)
+    height, width = video.flow.shape[-2:]
+    rows = read_rows(height)
+    lat, lon = erp_lonlat(height, width, dtype=torch.float64)
+    flow, lat = video.flow[:, :, rows].double(), lat[rows, None]
+    before = lonlat_to_directions(lon, lat)
+    after = lonlat_to_directions(lon + flow[:, 0] * (2 * math.pi / width), lat - flow[:, 1] * (math.pi / height))
+    weights = video.row_weights[rows]
+    return before, after, weights / weights.sum()
 
 
-def _rotations_of(video: VideoFeatures) -> torch.Tensor:
-    return global_rotations(*video.once(_directions_of), video.row_weights)
+def rotations_of(video: VideoFeatures) -> torch.Tensor:
+    """See global_rotations."""
+    return global_rotations(*video.once(directions_of))
 
 
 class _Motion(Metric):
     unit: ClassVar[str] = "degrees/s"
     direction: ClassVar[Direction] = "none"
     criterion: ClassVar[Criterion] = "motion_pattern"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[frozenset[Need]] = frozenset({"flow"})
 
     def compute(self, rows: np.ndarray, reference: np.ndarray | None = None) -> float:
@@ -115,7 +135,7 @@ class MotionSpeed(_Motion):
 
     def update(self, video: VideoFeatures) -> np.ndarray:
         """See mean_angle."""
-        return video.fps * mean_angle(*video.once(_directions_of), video.row_weights)
+        return video.fps * mean_angle(*video.once(directions_of))
 
 
 class RotationSpeed(_Motion):
@@ -129,20 +149,4 @@ class RotationSpeed(_Motion):
 
     def update(self, video: VideoFeatures) -> np.ndarray:
         """See global_rotations."""
-        return video.fps * rotation_angles(video.once(_rotations_of)).numpy()
-
-
-class ResidualSpeed(_Motion):
-    """Mean great-circle speed after the global rotation is taken out, degrees per second, neither is better.
-
-    Source: residual of the rotation fit, this project.
-    """
-
-    name: ClassVar[str] = "residual_speed"
-    summary: ClassVar[str] = "mean great-circle speed that no camera rotation explains: travel and moving objects"
-
-    def update(self, video: VideoFeatures) -> np.ndarray:
-        """See mean_angle."""
-        before, after = video.once(_directions_of)
-        turned = torch.einsum("tij,hwj->thwi", video.once(_rotations_of), before)
-        return video.fps * mean_angle(turned, after, video.row_weights)
+        return video.fps * rotation_angles(video.once(rotations_of)).numpy()

@@ -1,0 +1,204 @@
+"""What moves: the camera turning, the camera travelling, or the rest?
+
+Whoever travels through a still world sees everything stream away from one point of the sphere, the focus of expansion,
+and into its antipode, the focus of contraction, along great circles; how fast depends on how near things are. A
+panorama holds both foci, which tells travelling from turning: a turn has no foci. So the flow is split into
+
+- the rotation that explains most of it (motion_speed.global_rotations);
+- of what is left, the part along the great circles from the focus that fits best, away from it, where neighbouring
+  pixels agree on the speed (depth is smooth in patches, noise is not);
+- the residual: objects that move by themselves, flicker, errors of the flow, and all flow that does not lead back
+  (forward and backward disagree), because a smooth field can be found between any two pictures.
+
+A lone object that moves before a world at rest looks like a near object that the camera travels past, and counts as
+travel as far as its patches agree. The three are fitted in turns until they settle. Speeds are area-weighted means of
+great-circle angles over the sphere.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from core.sphere import angle_between
+from evaluation.features import Need, VideoFeatures
+from evaluation.metrics.base import Criterion, Direction, Metric
+from evaluation.metrics.motion_speed import directions_of, global_rotations, read_rows, rotations_of
+from evaluation.metrics.warping_error import trusted_flow_of
+from evaluation.patches import patch_means
+
+_TURNS = 3  # of fitting each part to what the other leaves
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """The flow of T pairs of frames, split.
+
+    Attributes:
+        rotations: (T, 3, 3) float64: where the camera's turn takes each direction.
+        foci: (T, 3) float64 unit vectors: focus of expansion, where the camera travels to.
+        total: (T,) float64: mean speed, degrees per frame.
+        unturned: (T,) mean speed after the rotation is taken out.
+        residual: (T,) mean speed after rotation and translation are taken out.
+    """
+
+    rotations: torch.Tensor
+    foci: torch.Tensor
+    total: np.ndarray
+    unturned: np.ndarray
+    residual: np.ndarray
+
+
+def decompose(
+    before: torch.Tensor,  # (H, W, 3) float64 unit vectors
+    after: torch.Tensor,  # (T, H, W, 3) float64 unit vectors
+    weights: np.ndarray,  # (H,) row weights, sum 1
+    rotations: torch.Tensor,  # (T, 3, 3) from global_rotations, where the fit starts
+    trusted: torch.Tensor,  # (T, H, W) bool
+) -> Decomposition:
+    """Split moved directions into rotation, translation and residual (module docstring)."""
+    speed = angle_between(before.expand_as(after), after)
+    total = _mean(speed, weights)
+    turned = torch.einsum("tij,hwj->thwi", rotations, before)
+    for turn in range(_TURNS):
+        foci = fit_focus(turned, after, weights, trusted)
+        carried = travel(turned, after, foci, trusted)
+        if turn + 1 < _TURNS:
+            # Take the travel out of where things went, and fit the rotation to the rest again.
+            rotations = global_rotations(before, F.normalize(after - (carried - turned), dim=-1), weights, iterations=4)
+            turned = torch.einsum("tij,hwj->thwi", rotations, before)
+    # What cannot be trusted is not explained, and a model that explains less than nothing is not used.
+    unturned, residual = (
+        _mean(torch.where(trusted, angle_between(x, after), speed), weights) for x in (turned, carried)
+    )
+    unturned = np.minimum(unturned, total)
+    return Decomposition(rotations, foci, total, unturned, np.minimum(residual, unturned))
+
+
+def _mean(angles: torch.Tensor, weights: np.ndarray) -> np.ndarray:
+    """Area-weighted mean of (T, H, W) radians, degrees, (T,)."""
+    return (angles.mean(dim=2) @ torch.tensor(weights)).rad2deg().numpy()
+
+
+def fit_focus(
+    turned: torch.Tensor,  # (T, H, W, 3) where the rotation alone takes things
+    after: torch.Tensor,  # (T, H, W, 3) where they went
+    weights: np.ndarray,  # (H,)
+    trusted: torch.Tensor,  # (T, H, W) bool
+    iterations: int = 5,
+) -> torch.Tensor:
+    """Focus of expansion of each pair, (T, 3) float64 unit vectors.
+
+    Great circles through the focus have normals at right angles to it. So it is the direction that is most at right
+    angles to the normals of all displacements, by absolute distances (reweighted least squares).
+    """
+    normals = torch.linalg.cross(turned, after)  # (T, H, W, 3), as long as the displacement
+    lengths = normals.norm(dim=-1)
+    area = torch.tensor(weights)[:, None] * (trusted + 1e-6)
+    trust = 1 / lengths.clamp_min(1e-4)
+    for _ in range(iterations):
+        moment = torch.einsum("thw,thwi,thwj->tij", area * trust, normals, normals)
+        focus = torch.linalg.eigh(moment)[1][..., 0]  # (T, 3), of the smallest eigenvalue
+        trust = 1 / torch.einsum("thwi,ti->thw", normals, focus).abs().clamp_min(1e-4)
+    # Away from the focus: what lies at d moves along d (d . T) - T.
+    away = -torch.einsum("thw,thwi,ti->t", area, after - turned, focus)
+    return focus * torch.where(away < 0, -1.0, 1.0)[:, None]
+
+
+def travel(turned: torch.Tensor, after: torch.Tensor, foci: torch.Tensor, trusted: torch.Tensor) -> torch.Tensor:
+    """Where rotation and travel together take things, (T, H, W, 3) unit vectors.
+
+    The speed of travel is the mean over a patch of the displacement away from the focus, never towards it.
+    """
+    toward = foci[:, None, None]  # (T, 1, 1, 3)
+    away = F.normalize((turned * toward).sum(dim=-1, keepdim=True) * turned - toward, dim=-1)
+    displacement = after - turned
+    speed = (displacement * away).sum(dim=-1)  # (T, H, W), radians for small steps
+    smooth = patch_means(speed[:, None], trusted)[:, 0].clamp_min(0)
+    return F.normalize(turned + smooth[..., None] * away, dim=-1)
+
+
+def explained_share(rows: np.ndarray, floor: float) -> float:
+    """Per cent of the motion that the camera explains, 0 to 100; 0 for a still video.
+
+    Args:
+        rows: (T, 2): mean speed, and that of the residual, degrees/s.
+        floor: degrees/s below which nothing is seen to move.
+    """
+    total, residual = rows.mean(axis=0)
+    return float(100 * (total - residual) / max(total, floor))
+
+
+def decomposition_of(video: VideoFeatures) -> Decomposition:
+    """See decompose; shared by the metrics that read it."""
+    before, after, weights = video.once(directions_of)
+    trusted = video.once(trusted_flow_of)[:, read_rows(video.row_weights.size)]
+    return decompose(before, after, weights, video.once(rotations_of), trusted)
+
+
+class _Part(Metric):
+    unit: ClassVar[str] = "degrees/s"
+    direction: ClassVar[Direction] = "none"
+    criterion: ClassVar[Criterion] = "motion_pattern"
+    needs: ClassVar[frozenset[Need]] = frozenset({"flow"})
+
+    def compute(self, rows: np.ndarray, reference: np.ndarray | None = None) -> float:
+        """Mean over pairs of frames."""
+        return float(rows.mean())
+
+
+class TranslationSpeed(_Part):
+    """Mean great-circle speed that the camera's travel adds, degrees per second, neither is better.
+
+    Speed before less speed after the travel is taken out. Source: antipodal foci of expansion and contraction in
+    spherical flow (Nelson and Aloimonos 1988); the fit is this project's.
+    """
+
+    name: ClassVar[str] = "translation_speed"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "mean speed that flows from one focus to its antipode: the camera's travel"
+
+    def update(self, video: VideoFeatures) -> np.ndarray:
+        """See decompose."""
+        parts = video.once(decomposition_of)
+        return video.fps * (parts.unturned - parts.residual)
+
+
+class ResidualSpeed(_Part):
+    """Mean great-circle speed after the camera's turn and travel are taken out, degrees per second, neither is better.
+
+    Source: residual of the fit, this project.
+    """
+
+    name: ClassVar[str] = "residual_speed"
+    version: ClassVar[int] = 2
+    summary: ClassVar[str] = "mean speed that neither turn nor travel of the camera explains: objects, and flicker"
+
+    def update(self, video: VideoFeatures) -> np.ndarray:
+        """See decompose."""
+        return video.fps * video.once(decomposition_of).residual
+
+
+class MotionExplained(_Part):
+    """Share of the motion that one camera explains, per cent, neither is better; 0 for a still video.
+
+    High in a still world with a moving camera, low if much moves by itself, or if nothing moves and all of it flickers:
+    read it beside flicker. Source: this project.
+    """
+
+    name: ClassVar[str] = "motion_explained"
+    unit: ClassVar[str] = "%"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "share of the motion that the camera's turn and travel explain; 0 if nothing moves"
+    floor_deg_s: float = 0.5
+
+    def update(self, video: VideoFeatures) -> np.ndarray:
+        """(T, 2): speed, and that of the residual."""
+        parts = video.once(decomposition_of)
+        return video.fps * np.stack([parts.total, parts.residual], axis=1)
+
+    def compute(self, rows: np.ndarray, reference: np.ndarray | None = None) -> float:
+        """See explained_share."""
+        return explained_share(rows, self.floor_deg_s)
