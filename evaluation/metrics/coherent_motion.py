@@ -1,4 +1,4 @@
-"""Does it move, and does what moves stay itself? The joint score of consistency and motion, and flicker along the flow."""
+"""Does it move, and does what moves keep its look? Consistency and motion in one score, and flicker along the flow."""
 
 from typing import ClassVar
 
