@@ -26,8 +26,8 @@ from core.sphere import angle_between
 from evaluation.features import Need, VideoFeatures
 from evaluation.metrics.base import Criterion, Direction, Metric
 from evaluation.metrics.motion_speed import directions_of, global_rotations, read_rows, rotations_of
+from evaluation.metrics.patches import patch_means
 from evaluation.metrics.warping_error import trusted_flow_of
-from evaluation.patches import patch_means
 
 _TURNS = 3  # of fitting each part to what the other leaves
 

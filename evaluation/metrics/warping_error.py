@@ -8,7 +8,7 @@ import torch
 from core.flow import forward_backward_mask, warp_erp
 from evaluation.features import Need, VideoFeatures
 from evaluation.metrics.base import Criterion, Direction, Metric
-from evaluation.patches import patch_means
+from evaluation.metrics.patches import patch_means
 
 
 def warped_difference(
