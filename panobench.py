@@ -20,7 +20,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "score": ("evaluation.cli:score", "Score a folder of panoramic MP4s, whoever made them."),
         "compare": ("evaluation.compare_cli:compare", "Put scored methods side by side in one HTML report."),
         "track": ("evaluation.track_cli:track", "Log (or rebuild) the MLflow runs from the files."),
-        "study": ("study_app.cli:study", "Prepare, serve, watch and export the human study."),
+        "study": ("study_app.cli:study", "Prepare, serve, watch and analyse the human study."),
     },
     "Tools": {
         "metrics": ("evaluation.cli:metrics", "List the metrics: unit, direction, criterion, needs."),

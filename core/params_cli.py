@@ -33,11 +33,12 @@ def check_assets(params: Params, source: str) -> None:
 @click.option("--quiet", is_flag=True, help="Print nothing if all is well.")
 def params(path: str, quiet: bool) -> None:
     """Check the parameter file and what it points to, and print what the pipeline will run."""
-    from study_app.params import parse_study_params
+    from study_app.params import parse_analysis_params, parse_study_params
 
     checked = load_params(path)
     check_assets(checked, path)
     parse_study_params(checked.study, path)
+    parse_analysis_params(checked.analysis, path)
     if quiet:
         return
     video = checked.video

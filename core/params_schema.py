@@ -250,6 +250,8 @@ class Params(Section):
     report: Report = Report()
     #: Checked by study_app.params, which owns these keys.
     study: dict[str, Any] = {}
+    #: Of the study's votes; checked by study_app.params too.
+    analysis: dict[str, Any] = {}
 
     @property
     def outputs(self) -> Path:

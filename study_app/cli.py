@@ -1,9 +1,11 @@
-"""`panobench study`: prepare, serve, invite, status, close, export, import, backup, restore."""
+"""`panobench study`: prepare, serve, invite, status, close, export, import, backup, restore, analyse, power."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from study_app.analysis.cli import analyse
 
 if TYPE_CHECKING:
     from study_app.store import Store
@@ -21,10 +23,13 @@ _database = click.option(
 
 @click.group()
 def study() -> None:
-    """Prepare, serve and export the human study.
+    """Prepare, serve, export and analyse the human study.
 
     A study compares the videos of two or more methods, in pairs, blinded, on five criteria.
     """
+
+
+study.add_command(analyse)
 
 
 @study.command()
@@ -47,11 +52,11 @@ def prepare(manifests: tuple[Path, ...], out: Path, params_path: Path | None, ke
     """
     from core.errors import PanobenchError
     from study_app.design import trials_per_rater
-    from study_app.params import StudyParams, read_study_params, run_manifests
+    from study_app.params import DEFAULT_SEED, StudyParams, read_study_params, run_manifests
     from study_app.prepare import prepare as build
     from study_app.session import session_length
 
-    params, seed = read_study_params(params_path) if params_path else (StudyParams(), 360)
+    params, seed = read_study_params(params_path) if params_path else (StudyParams(), DEFAULT_SEED)
     if not manifests:
         if params_path is None:
             raise PanobenchError("nothing to compare: name two manifests or more, or a params.yaml with --params")

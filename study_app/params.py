@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from core.errors import PanobenchError, did_you_mean
 
 Mode = Literal["half", "full", "best-of-four"]
+DEFAULT_SEED = 360
 
 
 class _Section(BaseModel):
@@ -87,6 +88,17 @@ class StudyParams(_Section):
     quality: int = Field(default=12, ge=1, le=30)
 
 
+class AnalysisParams(_Section):
+    """What is decided about the analysis before there are votes: the `analysis` section of params.yaml."""
+
+    #: Its comparisons with the other methods are the primary tests. None: all tests are exploratory.
+    proposed: str | None = None
+    #: Resamples of raters and prompts behind every interval.
+    resamples: int = Field(default=2000, ge=100, le=100_000)
+    #: Nominal coverage of the intervals.
+    level: float = Field(default=0.95, gt=0, lt=1)
+
+
 def parse_study_params(values: dict[str, Any] | None, source: str) -> StudyParams:
     """Validate the settings of a study; ``source`` names the file in messages.
 
@@ -125,10 +137,56 @@ def read_study_params(path: str | Path) -> tuple[StudyParams, int]:
     content = _mapping(path)
     if not isinstance(content.get("study") or {}, dict):
         raise PanobenchError(f"{path}: expected a mapping with a `study` section")
-    seed = content.get("seed", 360)
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        raise PanobenchError(f"{path}: seed = {seed!r}: expected a whole number")
-    return parse_study_params(content.get("study"), str(path)), seed
+    return parse_study_params(content.get("study"), str(path)), _seed(content, path)
+
+
+def parse_analysis_params(values: Any, source: str) -> AnalysisParams:
+    """Validate the `analysis` section; ``source`` names the file in messages.
+
+    Raises:
+        PanobenchError: names the key, what was found, and the nearest known key.
+    """
+    try:
+        return AnalysisParams.model_validate(values or {})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(["analysis", *map(str, first["loc"])])
+        if first["type"] == "extra_forbidden":
+            hint = did_you_mean(str(first["loc"][-1]), list(AnalysisParams.model_fields))
+            raise PanobenchError(f"{source}: unknown key {key}{hint}") from error
+        raise PanobenchError(f"{source}: {key} = {first['input']!r}: {first['msg']}") from error
+
+
+def read_analysis_params(path: str | Path | None) -> tuple[AnalysisParams, int, dict[str, str]]:
+    """The `analysis` section of a parameter file, its seed (360 when absent), and the labels of its methods.
+
+    None gives the defaults.
+    """
+    if path is None:
+        return AnalysisParams(), DEFAULT_SEED, {}
+    content = _mapping(path)
+    methods = content.get("methods")
+    labels = {
+        str(name): str(method["label"])
+        for name, method in (methods.items() if isinstance(methods, dict) else ())
+        if isinstance(method, dict) and "label" in method
+    }
+    return parse_analysis_params(content.get("analysis"), str(path)), _seed(content, path), labels
+
+
+def parse_labels(given: tuple[str, ...]) -> dict[str, str]:
+    """``METHOD=TEXT`` of the command line.
+
+    Raises:
+        PanobenchError: one of them has another form.
+    """
+    labels = {}
+    for text in given:
+        name, equals, label = text.partition("=")
+        if not (name and equals and label):
+            raise PanobenchError(f"--label: expected METHOD=TEXT, got '{text}'")
+        labels[name] = label
+    return labels
 
 
 def run_manifests(path: str | Path) -> list[Path]:
@@ -143,6 +201,13 @@ def run_manifests(path: str | Path) -> list[Path]:
     if not isinstance(profile, str) or not isinstance(methods, list) or not methods:
         raise PanobenchError(f"{path}: has no `profile` with `run.methods`; name the manifests on the command line")
     return [Path("outputs") / profile / "videos" / str(method) / "manifest.jsonl" for method in methods]
+
+
+def _seed(content: dict[str, Any], path: str | Path) -> int:
+    seed = content.get("seed", DEFAULT_SEED)
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise PanobenchError(f"{path}: seed = {seed!r}: expected a whole number")
+    return seed
 
 
 def _mapping(path: str | Path) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def import_votes(store: Store, path: str | Path) -> int:
         PanobenchError: not an export of this study, or the database already holds raters.
     """
     path = Path(path)
-    rows = _read(path)
+    rows = read_rows(path)
     for number, row in enumerate(rows, 2):
         if row.keys() != COLUMNS.keys():
             lacking = ", ".join(sorted(COLUMNS.keys() - row.keys())) or "none"
@@ -113,15 +113,22 @@ def import_votes(store: Store, path: str | Path) -> int:
     return len(answers)
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of an export, .csv or .json; from a CSV all values are text.
+
+    Raises:
+        PanobenchError: there is no such file, or it is no table.
+    """
     if path.suffix == ".json":
         rows = read_json(path)
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise PanobenchError(f"{path}: not an export (expected a list of rows)")
         return rows
     try:
-        with open(path, encoding="utf-8", newline="") as file:
+        with open(path, encoding="utf-8-sig", newline="") as file:  # spreadsheets put a mark before the first cell
             return [{name: restore(cell or "") for name, cell in row.items()} for row in csv.DictReader(file)]
+    except FileNotFoundError:
+        raise PanobenchError(f"{path}: no such file; `panobench study export` writes one") from None
     except (OSError, AttributeError, UnicodeDecodeError, csv.Error) as error:  # a row of too many cells is a list
         raise PanobenchError(f"{path}: not a readable CSV file ({error})") from error
 

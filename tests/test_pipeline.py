@@ -24,6 +24,7 @@ WORK = {
     "compare": "evaluation.report",
     "track": "evaluation.track",
     "study": "study_app.prepare",
+    "study_analysis": "study_app.analysis.run",
 }
 # Decide what is accepted and how files are written, not what a stage computes; parameters are tracked by value.
 PLUMBING = {
