@@ -155,10 +155,12 @@ def _estimates(votes: Votes, model: ModuleType, criterion: str, plan: Plan, step
 
 def _resample(model: ModuleType, counts: np.ndarray, plan: Plan) -> tuple[np.ndarray | None, str | None]:
     """Resampled counts (B, ...), or None and the reason."""
-    answers = counts.reshape(*counts.shape[:2], -1).sum(2)
+    answers = counts.sum(tuple(range(2, counts.ndim)))
     counts = counts[answers.sum(1) > 0][:, answers.sum(0) > 0]
     for number, what in zip(counts.shape, ("rater", "prompt"), strict=False):
-        if number < 2:
+        if number == 0:
+            return None, "No answers, so there is no interval."
+        if number == 1:
             return None, f"One {what}: nothing can be said about other {what}s, so there is no interval."
     resampled = two_way(counts, plan.resamples, plan.seed)
     good = model.estimable(resampled)
@@ -295,7 +297,9 @@ def _controls(votes: Votes) -> dict[str, Any]:
 def _statements(result: dict[str, Any], votes: Votes) -> list[str]:
     """What a reader must know before the numbers."""
     if not votes.scored:
-        return ["There are no votes yet, so there is nothing to analyse. Invite raters, or run again when some have come."]
+        return [
+            "There are no votes yet, so there is nothing to analyse. Invite raters, or run again when some have come."
+        ]
     said = []
     study, plan = result["study"], result["plan"]
     if study["raters"] == 1:

@@ -8,13 +8,17 @@ import click
 @click.command()
 @click.argument("export", required=False, type=click.Path(path_type=Path))
 @click.option("--bundle", type=click.Path(path_type=Path), help="Study bundle; by default the newest outputs/*/study.")
-@click.option("--database", help="SQLite file or SQLAlchemy URL; by default PANOBENCH_STUDY_DB, else what votes/ holds.")
+@click.option(
+    "--database", help="SQLite file or SQLAlchemy URL; by default PANOBENCH_STUDY_DB, else what votes/ holds."
+)
 @click.option("--key", "key_path", type=click.Path(path_type=Path), help="key.json, if it is not in the bundle.")
 @click.option("--params", "params_path", type=click.Path(path_type=Path), help="YAML file with an `analysis` section.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder.  [default: study_analysis beside the bundle]")
 @click.option("--proposed", help="Method whose comparisons with the others are the primary tests.")
 @click.option("--label", "labels", multiple=True, metavar="METHOD=TEXT", help="What to call a method; may be repeated.")
-@click.option("--resamples", type=click.IntRange(100, 100_000), help="Resamples behind every interval.  [default: 2000]")
+@click.option(
+    "--resamples", type=click.IntRange(100, 100_000), help="Resamples behind every interval.  [default: 2000]"
+)
 def analyse(
     export: Path | None,
     bundle: Path | None,
@@ -49,4 +53,3 @@ def analyse(
     for sentence in result["statements"]:
         click.echo(f"- {sentence}")
     click.echo(f"{out / 'index.html'}")
-

@@ -27,6 +27,8 @@ def draw(result: Mapping[str, Any], folder: Path) -> list[str]:
     with matplotlib.rc_context(settings):
         for name, make in drawn.items():
             figure = make(result)
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")  # laid out once for both formats
             figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
             figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
     return list(drawn)

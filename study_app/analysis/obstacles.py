@@ -72,7 +72,9 @@ def unbeaten(counts: np.ndarray) -> list[int] | None:
 
 
 def limit(counts: np.ndarray) -> list[float] | None:
-    """The shares towards which the likelihood rises without end, where they are plain: one method is ahead of all.
+    """The shares towards which the likelihood rises without end, where they are plain.
+
+    One method has won against every other one from either side, so that the side cannot have been the reason.
 
     Returns:
         1 for that method and 0 for the others; None in every other case.
@@ -81,8 +83,8 @@ def limit(counts: np.ndarray) -> list[float] | None:
     if ahead is None or len(ahead) != 1:
         return None
     best = ahead[0]
-    met = (counts.sum(2) + counts.sum(2).T)[best] > 0
-    if met.sum() - met[best] != len(met) - 1:
+    number = counts.sum(2)
+    if any(not (number[best, other] and number[other, best]) for other in range(len(counts)) if other != best):
         return None
     return [float(index == best) for index in range(len(counts))]
 

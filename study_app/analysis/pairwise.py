@@ -59,9 +59,10 @@ def scores(counts: np.ndarray, a: int, b: int) -> np.ndarray:
 def record(counts: np.ndarray) -> np.ndarray:
     """(..., M, M, 3) wins, losses and ties of the first method against the second, wherever it stood."""
     swapped = np.swapaxes(counts, -3, -2)
-    return counts[..., [davidson.LEFT, davidson.RIGHT, davidson.TIE]] + swapped[
-        ..., [davidson.RIGHT, davidson.LEFT, davidson.TIE]
-    ]
+    return (
+        counts[..., [davidson.LEFT, davidson.RIGHT, davidson.TIE]]
+        + swapped[..., [davidson.RIGHT, davidson.LEFT, davidson.TIE]]
+    )
 
 
 def against(counts: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:

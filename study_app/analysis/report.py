@@ -1,9 +1,9 @@
 """The analysis as files: a page that needs nothing else, JSON for programs, LaTeX and figures for a paper.
 
-    index.html       everything, figures inside
-    analysis.json    every number (``study_app.analysis.analyse``)
-    tables.tex       tables with booktabs
-    shares, pairs, prompts   .svg and .pdf
+index.html       everything, figures inside
+analysis.json    every number (``study_app.analysis.analyse``)
+tables.tex       tables with booktabs
+shares, pairs, prompts   .svg and .pdf
 """
 
 import base64

@@ -10,7 +10,9 @@ from study_app.export import make_codebook, table
 from study_app.store import Store, default_database
 
 
-def read_study(folder: str | Path, database: str | None = None, key_path: str | Path | None = None) -> tuple[Votes, str]:
+def read_study(
+    folder: str | Path, database: str | None = None, key_path: str | Path | None = None
+) -> tuple[Votes, str]:
     """The votes of a bundle's study, and where they were found.
 
     A database that does not exist is not made: then an export ``votes/<study id>.csv`` or ``.json`` is taken, and

@@ -102,9 +102,7 @@ def from_rows(rows: Sequence[Mapping[str, Any]], codebook: Mapping[str, Any] | N
     methods = set(book.get("methods", [])) | {name for row in scored for name in row["methods"].split("|")}
     prompts = dict(book.get("prompts", {})) | {row["prompt_id"]: row.get("prompt", "") for row in scored}
     best = book["mode"] == "best-of-four" if "mode" in book else True in modes
-    return Votes(
-        studies.pop() if studies else "", rows, asked, sorted(methods), dict(sorted(prompts.items())), best
-    )
+    return Votes(studies.pop() if studies else "", rows, asked, sorted(methods), dict(sorted(prompts.items())), best)
 
 
 def read_export(path: str | Path) -> Votes:
@@ -124,4 +122,3 @@ def read_export(path: str | Path) -> Votes:
     if not rows and codebook is None:
         raise PanobenchError(f"{path}: holds no vote, and there is no {book.name} that says what was asked")
     return from_rows(rows, codebook, str(path))
-
