@@ -1,4 +1,4 @@
-"""Votes to results: for every criterion shares with intervals, records, tests, agreement; with and without flagged raters.
+"""Votes to results: shares with intervals, records, tests, agreement; with and without flagged raters.
 
 Where the answers do not determine a number there is None, and a sentence that says why.
 """
@@ -57,7 +57,8 @@ def analyse(votes: Votes, plan: Plan) -> dict[str, Any]:
     if plan.proposed is not None and votes.methods and plan.proposed not in votes.methods:
         hint = did_you_mean(plan.proposed, votes.methods)
         raise PanobenchError(
-            f"the proposed method '{plan.proposed}' is not among {', '.join(votes.methods)}{hint}; name it with --proposed"
+            f"the proposed method '{plan.proposed}' is not among {', '.join(votes.methods)}{hint}; "
+            "name it with --proposed"
         )
     model: ModuleType = bestof if votes.best_of else pairwise
     flagged = votes.flagged
@@ -86,7 +87,7 @@ def analyse(votes: Votes, plan: Plan) -> dict[str, Any]:
             "seed": plan.seed,
             "ridge": None if votes.best_of else RIDGE,
         },
-        "methods": [{"name": name, "label": plan.label(name)} for name in votes.methods],
+        "methods": [{"name": name, "label": plan.label(name)} for name in _in_order(votes.methods, plan)],
         "prompts": votes.prompts,
         "criteria": found,
         "tests": _tests(votes, model, plan),
@@ -102,6 +103,12 @@ def analyse(votes: Votes, plan: Plan) -> dict[str, Any]:
     }
     result["statements"] = _statements(result, votes)
     return result
+
+
+def _in_order(methods: list[str], plan: Plan) -> list[str]:
+    """The paper's methods in the paper's order, then the others by label."""
+    known = list(paper.METHODS)
+    return sorted(methods, key=lambda name: (known.index(name) if name in known else len(known), plan.label(name)))
 
 
 # --- one criterion ----------------------------------------------------------------------------------------------------
@@ -181,7 +188,7 @@ def _ends(model: ModuleType, resampled: np.ndarray, level: float) -> dict[str, t
 
 
 def _with_ends(
-    values: np.ndarray | None, ends: tuple[np.ndarray, np.ndarray] | None | bool, at: Any = ()
+    values: np.ndarray | None, ends: tuple[np.ndarray, np.ndarray] | bool | None, at: Any = ()
 ) -> dict[str, float | None]:
     """An estimate with its interval. Where every resample gives one value there is none: all votes went one way."""
     if values is None:
@@ -297,9 +304,7 @@ def _controls(votes: Votes) -> dict[str, Any]:
 def _statements(result: dict[str, Any], votes: Votes) -> list[str]:
     """What a reader must know before the numbers."""
     if not votes.scored:
-        return [
-            "There are no votes yet, so there is nothing to analyse. Invite raters, or run again when some have come."
-        ]
+        return ["There are no votes yet, so there is nothing to analyse. Run this again when some have come."]
     said = []
     study, plan = result["study"], result["plan"]
     if study["raters"] == 1:
@@ -312,9 +317,9 @@ def _statements(result: dict[str, Any], votes: Votes) -> list[str]:
         said.append("No method is named as the proposed one, so all tests are exploratory.")
     said += [f"{entry['title']}: {entry['statement']}" for entry in result["criteria"].values() if entry["statement"]]
     changed = [
-        f"{entry['title']} ({', '.join(row['prompt'] for row in entry['leave_one_prompt_out'] if row['leader_changes'])})"
+        f"{entry['title']} ({', '.join(prompts)})"
         for entry in result["criteria"].values()
-        if any(row["leader_changes"] for row in entry["leave_one_prompt_out"])
+        if (prompts := [row["prompt"] for row in entry["leave_one_prompt_out"] if row["leader_changes"]])
     ]
     if changed:
         said.append(f"Without one prompt another method leads on {'; '.join(changed)}.")

@@ -30,7 +30,7 @@ def analyse(
     labels: tuple[str, ...],
     resamples: int | None,
 ) -> None:
-    """Turn votes into shares with intervals, tests and figures: HTML, JSON and LaTeX.
+    r"""Turn votes into shares with intervals, tests and figures: HTML, JSON and LaTeX.
 
     EXPORT is a .csv or .json that `panobench study export` wrote; without it the database of the study is read, and
     where there is no database, an export in votes/ that is named after the study. Both give the same numbers. Without

@@ -2,9 +2,9 @@
 
     P(left) : P(right) : P(tie) = pi_L e^g : pi_R : nu sqrt(pi_L e^g pi_R)
 
-(Davidson 1970; Davidson & Beaver 1977 for the effect of the place.) With d = log pi_L - log pi_R + g and eta = log nu the
-three logits are d/2, -d/2 and eta, so the likelihood is that of a multinomial logit: concave, and Newton's method finds
-its maximum. The headline is Luce's share pi_i / sum pi, the probability of being picked as the best of all.
+(Davidson 1970; Davidson & Beaver 1977 for the effect of the place.) With d = log pi_L - log pi_R + g and eta = log nu
+the three logits are d/2, -d/2 and eta, so the likelihood is that of a multinomial logit: concave, and Newton's method
+finds its maximum. The headline is Luce's share pi_i / sum pi, the probability of being picked as the best of all.
 """
 
 from collections.abc import Sequence
@@ -115,7 +115,7 @@ def _design(shown: np.ndarray, methods: int, side: bool) -> np.ndarray:
 
 
 def _outcomes(values: np.ndarray, design: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """d (B, K), the log of the normalising sum, and P(left), P(right)."""
+    """The values d (B, K), the log of the normalising sum, and P(left), P(right)."""
     d = values[:, :-1] @ design.T
     eta = values[:, -1:]
     top = np.maximum(np.abs(d) / 2, eta)

@@ -17,7 +17,7 @@ def escape(text: str) -> str:
 
 
 def tables(result: Mapping[str, Any]) -> str:
-    """All tables as one file to \\input; a comment says what there is none of."""
+    r"""All tables as one file to \\input; a comment says what there is none of."""
     lines = [f"% panobench study analyse, study {result['study']['id']}. Needs \\usepackage{{booktabs}}."]
     lines += [f"% {' '.join(sentence.split())}" for sentence in result["statements"]]
     if result["status"] == "ok":

@@ -1,7 +1,7 @@
-"""Two-way bootstrap: raters and prompts are drawn independently, with replacement, and every answer is weighted by both.
+"""Two-way bootstrap: raters and prompts are drawn independently, and every answer is weighted by both.
 
-An answer belongs to a rater and to a prompt, and both are samples of what could have been. Intervals from votes alone, or
-from raters alone, are far too narrow (Owen 2007, "The pigeonhole bootstrap"; the coverage is measured in the tests).
+An answer belongs to a rater and to a prompt, and both are samples of what could have been. Intervals from votes alone,
+or from raters alone, are far too narrow (Owen 2007, "The pigeonhole bootstrap"; the coverage is measured in the tests).
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""The sign-flip test against full enumeration and scipy's sign test, Holm against a worked example, alpha against texts."""
+"""The sign-flip test against enumeration and scipy's sign test, Holm by hand, alpha against published examples."""
 
 from itertools import product
 
