@@ -16,6 +16,7 @@ from torch import Tensor
 
 from evaluation.networks import Networks
 from evaluation.perceptual import Perceptual
+from evaluation.strips import bridged, squares, strips
 from evaluation.views import ViewSet, resize_views
 from evaluation.weights import Role
 
@@ -30,6 +31,9 @@ ArrayName = Literal[
     # (N, V) LPIPS from each view to the true video's.
     "paired_lpips",
     "paired_lpips_judge",
+    # (N, 16) LPIPS from the strip around each meridian, the seam's first, to itself bridged (evaluation/strips.py).
+    "strip_lpips",
+    "strip_lpips_judge",
 ]
 
 
@@ -132,6 +136,20 @@ class PairedLpips(Extractor):
         return network.distance(glance.activations(network), glance.activations(network, true=True))
 
 
+class StripLpips(Extractor):
+    """(16,): LPIPS from the strip around each meridian to itself bridged, the seam's first; mean of three squares."""
+
+    def __init__(self, role: Role) -> None:
+        self._role = role
+
+    def take(self, glance: Glance) -> Tensor:
+        """See Perceptual."""
+        network: Perceptual = getattr(glance.networks, self._role)
+        around = strips(glance.erp[0])
+        pair = (network.activations(squares(x)) for x in (around, bridged(around)))
+        return network.distance(*pair).unflatten(0, (len(around), -1)).mean(dim=1)
+
+
 @dataclass(frozen=True)
 class Array:
     """How an array is made.
@@ -154,6 +172,8 @@ ARRAYS: Mapping[str, Array] = {
     "view_lpips_judge": Array(lambda: ViewLpips("judge_lpips"), "judge_lpips"),
     "paired_lpips": Array(lambda: PairedLpips("lpips"), "lpips", paired=True),
     "paired_lpips_judge": Array(lambda: PairedLpips("judge_lpips"), "judge_lpips", paired=True),
+    "strip_lpips": Array(lambda: StripLpips("lpips"), "lpips", of_views=False),
+    "strip_lpips_judge": Array(lambda: StripLpips("judge_lpips"), "judge_lpips", of_views=False),
 }
 assert set(ARRAYS) == set(get_args(ArrayName))
 

@@ -11,11 +11,12 @@ from core.errors import PanobenchError
 from evaluation.arrays import Walk
 from evaluation.features import extract_features
 from evaluation.judge import Judge
+from evaluation.metrics import create_metrics
 from evaluation.networks import Networks
 from evaluation.perceptual import JudgeLpips, load_lpips
 from evaluation.views import ViewSet
 from evaluation.weights import find_weights
-from tests.evaluation.worlds import FPS, turning
+from tests.evaluation.worlds import FPS, broken_seam, still, turning
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +126,15 @@ def test_a_file_of_something_else_is_one_clear_line(tmp_path: Path):
     torch.save({"features.0.weight": torch.zeros(1)}, tmp_path / "odd.pth")
     with pytest.raises(PanobenchError, match=r"odd.pth: not torchvision's weights of AlexNet"):
         load_lpips(tmp_path / "odd.pth")
+
+
+def test_the_seams_strip_is_worse_than_the_others_where_there_is_a_seam(network_weights: dict[str, Path]):
+    networks = Networks(lpips=load_lpips(network_weights["lpips"]))
+    metric = create_metrics({"seam_lpips": {}})[0]
+    values = []
+    for strength in (0.0, 40.0, 120.0):
+        features = extract_features(broken_seam(still(frames=2), strength), FPS, metric.needs, None, networks)
+        assert features.arrays["strip_lpips"].shape == (2, 16)
+        values.append(metric.measure(features))
+    assert values == sorted(values)
+    assert values[-1] > 5 * abs(values[0])
