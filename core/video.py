@@ -42,7 +42,10 @@ class Video:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a file holds; ``frames`` is counted, not taken from the header. Size in pixels."""
+    """What a file holds; ``frames`` is counted, not taken from the header. Size in pixels.
+
+    ``steady`` is false if frames follow each other at uneven times, by more than a tenth or the clock of the file.
+    """
 
     frames: int
     fps: float
@@ -50,6 +53,7 @@ class VideoInfo:
     width: int
     codec: str
     pixel_format: str
+    steady: bool = True
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -77,10 +81,38 @@ def iter_video(path: str | Path) -> Iterator[np.ndarray]:
 def probe_video(path: str | Path) -> VideoInfo:
     """Size, rate and number of frames without decoding; raises as ``read_video`` does, unless only pixels are bad."""
     with _opened(path) as (container, stream):
-        packets = sum(packet.size > 0 for packet in _packets(path, container, stream))
+        packets = [packet.pts for packet in _packets(path, container, stream) if packet.size > 0]
         context = stream.codec_context
-        size = {"height": context.height, "width": context.width}
-        return VideoInfo(packets, _rate(path, stream), **size, codec=context.name, pixel_format=context.pix_fmt or "")
+        return VideoInfo(
+            len(packets),
+            _rate(path, stream),
+            context.height,
+            context.width,
+            codec=context.name,
+            pixel_format=context.pix_fmt or "",
+            steady=_steady(packets),
+        )
+
+
+def frame_times(path: str | Path) -> np.ndarray:
+    """When each frame is shown, ``(F,)`` float64, seconds, in order of display, without decoding.
+
+    Raises:
+        VideoError: as ``read_video``, or the file does not say when.
+    """
+    with _opened(path) as (container, stream):
+        stamps = [packet.pts for packet in _packets(path, container, stream) if packet.size > 0]
+        if not stamps or None in stamps:
+            raise VideoError(f"{path}: does not say when its frames are shown")
+        return np.sort(np.array(stamps, dtype=np.float64)) * float(stream.time_base or 1)
+
+
+def _steady(stamps: list[int | None]) -> bool:
+    """Whether frames follow each other evenly; stamps count ticks of the file's clock, which rounds them."""
+    if None in stamps or len(stamps) < 3:
+        return True
+    steps = np.diff(np.sort(np.array(stamps, dtype=np.int64)))
+    return bool(np.ptp(steps) <= max(0.2 * float(np.median(steps)), 1))
 
 
 @contextmanager
@@ -126,7 +158,10 @@ def _decode(path: str | Path, container: "av.container.InputContainer", stream: 
     shape: tuple[int, ...] | None = None
     for packet in _packets(path, container, stream):
         for frame in packet.decode():
-            picture = _to_rgb(frame)
+            try:
+                picture = _to_rgb(frame)
+            except VideoError as error:
+                raise VideoError(f"{path}: {error}") from None
             if shape is not None and picture.shape != shape:
                 raise VideoError(f"{path}: changes size from {shape[1]} x {shape[0]} to {frame.width} x {frame.height}")
             shape = picture.shape
@@ -238,12 +273,19 @@ def _tag_bt709(stream: "VideoStream") -> None:
 
 # --- colours ---------------------------------------------------------------------------------------------------------
 
+_DEEP = ("yuv420p10le", "yuv420p12le")
+_TRANSPARENT = ("yuva420p", "rgba", "bgra", "argb", "abgr", "pal8")
 _WRAP = 16  # pixels of continuation, more than any of swscale's chroma filters reaches
 
 
 def _to_rgb(frame: "av.VideoFrame") -> np.ndarray:
     """RGB ``(H, W, 3)`` of a decoded frame; the chroma of a panorama in 8-bit 4:2:0 is interpolated across the seam."""
     height, width = frame.height, frame.width
+    if frame.format.name in _DEEP:  # 10 and 12 bits: rounded to 8, then as the others
+        frame = frame.reformat(format="yuv420p", interpolation=_accurate(), threads=1)
+    elif frame.format.name in _TRANSPARENT:
+        _refuse_transparent(frame)
+        frame = frame.reformat(format="rgb24" if "yuv" not in frame.format.name else "yuv420p", threads=1)
     if frame.format.name not in ("yuv420p", "yuvj420p") or width != 2 * height or height % 2 or width < _WRAP:
         return frame.reformat(format="rgb24", interpolation=_accurate(), threads=1).to_ndarray()
     planes = frame.to_ndarray()  # (H * 3 / 2, W): Y, then U and V, two of their rows in each row
@@ -253,6 +295,13 @@ def _to_rgb(frame: "av.VideoFrame") -> np.ndarray:
     wide = _from_planes(wide_luma, wide_chroma, frame)
     rgb = wide.reformat(format="rgb24", interpolation=_accurate(), threads=1).to_ndarray()
     return np.ascontiguousarray(rgb[:, _WRAP:-_WRAP])
+
+
+def _refuse_transparent(frame: "av.VideoFrame") -> None:
+    """What is transparent has no colour until somebody says what is behind it."""
+    alpha = frame.reformat(format="rgba", threads=1).to_ndarray()[..., 3]
+    if alpha.min() < 255:
+        raise VideoError("has transparent pixels; flatten it on a background first")
 
 
 def _to_yuv(picture: np.ndarray) -> "av.VideoFrame":

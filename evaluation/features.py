@@ -99,6 +99,14 @@ def takes_truth(needs: Iterable[str]) -> bool:
     return bool(set(needs) & _OF_PAIRS)
 
 
+def cost_of(needs: Iterable[str]) -> str:
+    """What makes a metric take time: a "network", the "flow", or only the "pixels"."""
+    needs = set(needs)
+    if roles_of(needs):
+        return "network"
+    return "flow" if "flow" in needs else "pixels"
+
+
 def extract_features(
     frames: np.ndarray,  # (F, H, W, 3) uint8 RGB, W = 2H
     fps: float,

@@ -29,6 +29,7 @@ class Judge:
         name: folder name, for the record of what scored.
         sha256: hash of the weights file.
         image_size: side of the square pictures it takes, in pixels.
+        preprocessing: what is done to a picture, for records: size, mean and standard deviation.
     """
 
     def __init__(
@@ -47,6 +48,8 @@ class Judge:
         self.name = name
         self.sha256 = sha256
         self.device = next(model.parameters()).device
+        self.preprocessing = [image_size, list(mean), list(std)]
+        self._text: tuple[list[str], torch.Tensor] = ([], torch.empty(0))
         self._mean = torch.tensor(mean, device=self.device).view(3, 1, 1)
         self._std = torch.tensor(std, device=self.device).view(3, 1, 1)
 
@@ -76,9 +79,14 @@ class Judge:
 
     @torch.inference_mode()
     def encode_text(self, prompts: list[str]) -> torch.Tensor:
-        """N texts -> (N, D) float32 on the CPU, unit norm. What exceeds the context length is cut, as by open_clip."""
-        tokens = self.tokenizer(prompts).to(self.device)
-        return F.normalize(self.model.encode_text(tokens).float(), dim=-1).cpu()
+        """N texts -> (N, D) float32 on the CPU, unit norm. What exceeds the context length is cut, as by open_clip.
+
+        The last texts are remembered: a video asks for its own at every stretch.
+        """
+        if prompts != self._text[0]:
+            tokens = self.tokenizer(prompts).to(self.device)
+            self._text = list(prompts), F.normalize(self.model.encode_text(tokens).float(), dim=-1).cpu()
+        return self._text[1]
 
 
 def load_judge(folder: str | Path, device: str = "cpu") -> Judge:

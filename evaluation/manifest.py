@@ -1,12 +1,12 @@
-"""Which videos are scored, for which prompts: ``manifest.jsonl``, or a plain folder of MP4s with a prompts file.
+"""Which videos are scored, for which prompts: ``manifest.jsonl``, or a plain folder of videos with a prompts file.
 
 ``manifest.jsonl`` (one JSON object per line, beside its videos) is what generation writes and what scoring and the
-study read. An author of another method needs none: a folder of MP4s is enough, and a prompts file for the metrics that
-compare a video with its text.
+study read. An author of another method needs none: a folder of videos is enough (MP4, WebM, MOV, MKV, GIF, or a folder
+of PNG or JPEG frames for each), and a prompts file for the metrics that compare a video with its text.
 
 Prompts files, by suffix: ``.csv`` (columns ``video,prompt`` or WEB360's ``videoid,name``), ``.json`` / ``.yaml``
 (a mapping ``video: prompt``, or a list of ``{id, prompt}``, also under the key ``prompts``). ``video`` is the file's
-name, with or without suffix. Several videos of one prompt are called ``<prompt id>-<number>.mp4``.
+or folder's name, with or without suffix. Several videos of one prompt are called ``<prompt id>-<number>.mp4``.
 """
 
 import json
@@ -20,9 +20,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import PanobenchError
+from evaluation.sources import VIDEO_SUFFIXES, is_frame_folder
 
 MANIFEST_NAME = "manifest.jsonl"
-VIDEO_SUFFIXES = (".mp4",)
 
 
 class Row(BaseModel):
@@ -88,7 +88,7 @@ class VideoSet:
 
 
 def read_videos(source: str | Path, prompts: str | Path | None = None, method: str | None = None) -> VideoSet:
-    """The videos of one method: from a manifest, a folder that holds one, or a plain folder of MP4s.
+    """The videos of one method: from a manifest, a folder that holds one, or a plain folder of videos.
 
     Args:
         source: ``manifest.jsonl`` or a folder.
@@ -100,13 +100,13 @@ def read_videos(source: str | Path, prompts: str | Path | None = None, method: s
     """
     source = Path(source)
     if not source.exists():
-        raise PanobenchError(f"{source}: no such file or folder; give a folder of MP4s or a {MANIFEST_NAME}")
+        raise PanobenchError(f"{source}: no such file or folder; give a folder of videos or a {MANIFEST_NAME}")
     if source.is_dir() and (source / MANIFEST_NAME).is_file():
         source = source / MANIFEST_NAME
     if source.is_dir():
         return _read_folder(source, prompts, method)
     if source.suffix != ".jsonl":
-        raise PanobenchError(f"{source}: expected a folder of MP4s or a {MANIFEST_NAME}")
+        raise PanobenchError(f"{source}: expected a folder of videos or a {MANIFEST_NAME}")
     if prompts is not None:
         raise PanobenchError(f"{source}: a manifest holds its own prompts; leave --prompts out, or remove the manifest")
     return _read_manifest_set(source, method)
@@ -147,7 +147,7 @@ def _read_manifest_set(path: Path, method: str | None) -> VideoSet:
     problems = []
     for row in rows:
         file = path.parent / row.path
-        if not file.is_file():
+        if not file.exists():
             problems.append(Problem(row.path, "in the manifest, but there is no such file"))
             continue
         items.append(Item(row.id, method or row.method, row.prompt_id, row.prompt, row.seed, file, row))
@@ -160,23 +160,30 @@ def _read_manifest_set(path: Path, method: str | None) -> VideoSet:
 
 def _read_folder(folder: Path, prompts_file: str | Path | None, method: str | None) -> VideoSet:
     files = videos_in(folder)
+    if not files and is_frame_folder(folder):
+        raise PanobenchError(
+            f"{folder}: the frames of one video; give the folder that holds such folders, one per video"
+        )
     if not files:
-        raise PanobenchError(f"{folder}: no MP4 in this folder; give a folder of videos or a {MANIFEST_NAME}")
-    _refuse_duplicates(folder, "video name", (f.stem for f in files))  # a.mp4 beside a.MP4
+        raise PanobenchError(
+            f"{folder}: no video in this folder; it takes {', '.join(s[1:].upper() for s in VIDEO_SUFFIXES)}, "
+            f"folders of PNG or JPEG frames, or a {MANIFEST_NAME}"
+        )
+    _refuse_duplicates(folder, "video name", map(name_of, files))  # a.mp4 beside a.webm
     method = method or folder.resolve().name
     if prompts_file is None:
-        return VideoSet(method, _sorted(Item(f.stem, method, f.stem, None, 0, f) for f in files))
+        return VideoSet(method, _sorted(Item(name_of(f), method, name_of(f), None, 0, f) for f in files))
     prompts = read_prompts(prompts_file)
     items = []
     problems = []
     used = set()
     for file in files:
-        prompt_id, seed = _prompt_of(file.stem, prompts)
+        prompt_id, seed = _prompt_of(name_of(file), prompts)
         if prompt_id is None:
             problems.append(Problem(file.name, f"no prompt for it in {prompts_file}"))
             continue
         used.add(prompt_id)
-        items.append(Item(file.stem, method, prompt_id, prompts[prompt_id], seed, file))
+        items.append(Item(name_of(file), method, prompt_id, prompts[prompt_id], seed, file))
     problems += [
         Problem(name, f"a prompt in {prompts_file} without a video in {folder}") for name in prompts.keys() - used
     ]
@@ -262,8 +269,18 @@ def _read_text(path: Path) -> str:
 
 
 def videos_in(folder: Path) -> list[Path]:
-    """The MP4s of a folder, sorted, without hidden ones: those are temporary files of a writer at work."""
-    return sorted(f for f in folder.iterdir() if f.suffix.lower() in VIDEO_SUFFIXES and not f.name.startswith("."))
+    """The videos of a folder, files and frame folders, sorted; hidden ones are temporary files of a writer at work."""
+    return sorted(
+        entry
+        for entry in folder.iterdir()
+        if not entry.name.startswith(".")
+        and (is_frame_folder(entry) if entry.is_dir() else entry.suffix.lower() in VIDEO_SUFFIXES)
+    )
+
+
+def name_of(path: Path) -> str:
+    """A video's id: the file's name without suffix, or the frame folder's name."""
+    return path.name if path.is_dir() else path.stem
 
 
 def _without_suffix(name: str) -> str:

@@ -9,8 +9,9 @@ Files written
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,16 @@ import numpy as np
 import pandas as pd
 
 from core.errors import PanobenchError
-from core.files import atomic_path, sha256, write_json
-from core.video import Video, VideoError, VideoInfo, probe_video, read_video
-from evaluation.features import extract_features, takes_truth
-from evaluation.manifest import Item, Problem, VideoSet, videos_in
+from core.files import atomic_path, write_json
+from core.video import VideoError, VideoInfo
+from evaluation.arrays import ARRAYS
+from evaluation.cache import CachedWalk, FeatureCache
+from evaluation.features import extract_features, stretches, takes_truth
+from evaluation.manifest import Item, Problem, VideoSet, name_of, videos_in
 from evaluation.metrics.base import AnyMetric, Metric, SetMetric
 from evaluation.networks import Networks
 from evaluation.sets import SetScore, score_set, summary_of
+from evaluation.sources import Resample, content_hash, open_frames, probe, resampled
 from evaluation.statistics import summarise
 from evaluation.views import ViewSet
 
@@ -42,6 +46,7 @@ COLUMNS = (
 )
 SCHEMA = 1
 LEVEL = 0.95  # nominal coverage of every interval
+LEAST_HEIGHT = 16  # pixels; below it there are no latitude bands, and no flow
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,9 @@ class Scorer:
         networks: those that the metrics need.
         references: metric name -> (R, ...) what the metric keeps of the reference videos.
         paired: video id -> true video; empty without paired metrics.
+        resample: what every video is brought to; None: as they are.
+        fps: rate of frame folders, which do not say it.
+        cache: where what networks make is kept.
     """
 
     metrics: Sequence[AnyMetric]
@@ -61,33 +69,39 @@ class Scorer:
     networks: Networks = field(default_factory=Networks)
     references: Mapping[str, np.ndarray] = field(default_factory=dict)
     paired: Mapping[str, Path] = field(default_factory=dict)
+    resample: Resample | None = None
+    fps: float | None = None
+    cache: FeatureCache = field(default_factory=FeatureCache)
 
     @property
     def of_sets(self) -> list[SetMetric]:
         """The metrics of the whole set."""
         return [metric for metric in self.metrics if isinstance(metric, SetMetric)]
 
-    def measure(self, item: Item, video: Video) -> "Measured":
+    def measure(self, item: Item, advance: Callable[[int], object] | None = None) -> "Measured":
         """Everything about one video.
 
+        Args:
+            item: which.
+            advance: told how many frames are done.
+
         Raises:
-            VideoError: the true video is unreadable, or not of the video's size, length and rate.
+            VideoError: it is unreadable or blank; or its true video is, or is not of its size, length and rate.
             PanobenchError: a metric came out as NaN or infinite.
         """
-        needs = set[str]().union(*(metric.needs for metric in self.metrics))
-        truth = read_truth(self.paired[item.video_id], video) if takes_truth(needs) else None
-        features = extract_features(video.frames, video.fps, needs, self.views, self.networks, item.prompt, truth)
-        rows = []
-        described = {}
+        found = self.observe(item.path, self.metrics, item.prompt, self.paired.get(item.video_id), advance)
+        measured = Measured(prompts={item.video_id: item.prompt_id})
         for metric in self.metrics:
             if isinstance(metric, SetMetric):
-                described[metric.name] = {item.video_id: _finite(metric, metric.describe(features), item.path)}
+                measured.described[metric.name] = {
+                    item.video_id: _finite(metric, metric.digest(found[metric.name]), item.path)
+                }
                 continue
             assert isinstance(metric, Metric)
-            value = metric.measure(features, self.references.get(metric.name))
+            value = metric.compute(found[metric.name], self.references.get(metric.name))
             if not np.isfinite(value):
                 raise PanobenchError(f"{item.path}: {metric.name} came out as {value}")
-            rows.append(
+            measured.rows.append(
                 {
                     "video_id": item.video_id,
                     "method": item.method,
@@ -101,7 +115,65 @@ class Scorer:
                     "metric_version": metric.version,
                 }
             )
-        return Measured(rows, described, {item.video_id: item.prompt_id})
+        return measured
+
+    def observe(
+        self,
+        path: Path,
+        metrics: Sequence[AnyMetric],
+        prompt: str | None = None,
+        true_path: Path | None = None,
+        advance: Callable[[int], object] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """One pass over a video, a stretch at a time: metric name -> its rows.
+
+        Raises:
+            VideoError: see measure.
+        """
+        needs = set[str]().union(*(metric.needs for metric in metrics)) - {"reference"}
+        source = probe(path, self.fps)
+        info = resampled(path, source, self.resample)
+        truth: Iterator[tuple[np.ndarray | None, int]] = repeat((None, 0))
+        content: dict[str, object] = {"video": content_hash(path), "resample": self.resample and self.resample.record()}
+        if takes_truth(needs):
+            assert true_path is not None
+            truth = stretches(self._open_truth(true_path, info))
+            content["truth"] = content_hash(true_path)
+        walk = CachedWalk(needs & {"views", *ARRAYS}, self.views, self.networks, self.cache, content, info.frames)
+        rows: dict[str, list[np.ndarray]] = {metric.name: [] for metric in metrics}
+        blank = True
+        cut = stretches(open_frames(path, source, self.resample))
+        for (frames, seen), (true_frames, _) in zip(cut, truth, strict=False):
+            if len(frames) < 2:
+                raise VideoError("holds one frame; a video needs at least 2")
+            blank = blank and _blank(frames)
+            features = extract_features(
+                frames, info.fps, needs, self.views, self.networks, prompt, true_frames, seen=seen, walk=walk
+            )
+            for metric in metrics:
+                rows[metric.name].append(metric.update(features))
+            if advance:
+                advance(len(frames) - seen)
+        if blank:
+            raise VideoError(
+                "every frame is one flat colour, as black frames decoded from NaN are; it would win seam and flicker"
+            )
+        walk.keep()
+        return {name: np.concatenate(parts) for name, parts in rows.items()}
+
+    def _open_truth(self, path: Path, wanted: VideoInfo) -> Iterator[np.ndarray]:
+        """The frames of a true video, which is brought to what the scored ones are brought to."""
+        source = probe(path, self.fps)
+        info = resampled(path, source, self.resample)
+        if shape_of(info) != shape_of(wanted):
+            raise VideoError(f"its true video {path} is {shape_of(info)}, but it is {shape_of(wanted)}")
+        return open_frames(path, source, self.resample)
+
+
+def _blank(frames: np.ndarray) -> bool:
+    """Whether every frame (F, H, W, 3) is one flat colour, but for the noise of a codec."""
+    spread = frames.max(axis=(1, 2)).astype(np.int16) - frames.min(axis=(1, 2))
+    return bool((spread <= 3).all())
 
 
 @dataclass
@@ -129,39 +201,23 @@ class Measured:
             self.described.setdefault(name, {}).update(videos)
 
 
-def read_truth(path: Path, video: Video) -> np.ndarray:
-    """Frames of the true video, which must be of the video's size, length and rate.
-
-    Raises:
-        VideoError: it is not, or cannot be read.
-    """
-    truth = read_video(path)
-    if truth.frames.shape != video.frames.shape or abs(truth.fps - video.fps) > 1e-3:
-        (count, height, width), (frames, high, wide) = truth.frames.shape[:3], video.frames.shape[:3]
-        raise VideoError(
-            f"its true video {path} is {width}x{height}, {count} frames, {truth.fps:g} fps, "
-            f"but it is {wide}x{high}, {frames} frames, {video.fps:g} fps"
-        )
-    return truth.frames
-
-
 def pair_videos(items: Sequence[Item], folder: str | Path) -> tuple[dict[str, Path], list[Problem]]:
     """The true video of each video, by file name (without suffix), and the videos that have none.
 
     Raises:
-        PanobenchError: no such folder, or no MP4 in it.
+        PanobenchError: no such folder, or no video in it.
     """
     folder = Path(folder)
-    files = {file.stem: file for file in videos_in(folder)} if folder.is_dir() else {}
+    files = {name_of(file): file for file in videos_in(folder)} if folder.is_dir() else {}
     if not files:
         raise PanobenchError(
-            f"{folder}: no MP4s there; --paired takes a folder of true videos, named as the scored ones"
+            f"{folder}: no videos there; --paired takes a folder of true videos, named as the scored ones"
         )
-    paired = {item.video_id: files[item.path.stem] for item in items if item.path.stem in files}
+    paired = {item.video_id: files[name_of(item.path)] for item in items if name_of(item.path) in files}
     lacking = [
         Problem(item.path.name, f"no true video of this name in {folder}")
         for item in items
-        if item.path.stem not in files
+        if name_of(item.path) not in files
     ]
     return paired, lacking
 
@@ -173,20 +229,16 @@ def _finite(metric: AnyMetric, described: np.ndarray, path: Path) -> np.ndarray:
 
 
 def describe_reference(
-    files: Iterable[Path],
-    metrics: Sequence[AnyMetric],
-    size: tuple[int, int],
-    views: ViewSet | None = None,
-    networks: Networks | None = None,
+    files: Iterable[Path], scorer: Scorer, wanted: VideoInfo, advance: Callable[[int], object] | None = None
 ) -> dict[str, np.ndarray]:
     """What the metrics that compare with real panoramas keep of them; each reference video is read once.
 
     Args:
         files: reference videos.
-        metrics: only those with the need "reference" are asked.
-        size: height and width that the reference must share with the scored videos.
-        views: view set, if one of these metrics needs views.
-        networks: those that these metrics need.
+        scorer: only its metrics with the need "reference" are asked; the reference is resampled as the scored videos
+            are, except that its length stays.
+        wanted: what the scored videos share: the reference must have their size.
+        advance: told how many videos are done.
 
     Returns:
         metric name -> (R, ...), in the order of the files.
@@ -194,32 +246,36 @@ def describe_reference(
     Raises:
         PanobenchError: a reference video is unreadable or of another size; numbers would change silently without it.
     """
-    asking = [metric for metric in metrics if "reference" in metric.needs]
-    needs = set[str]().union(*(metric.needs for metric in asking)) - {"prompt"}
+    asking = [metric for metric in scorer.metrics if "reference" in metric.needs]
+    scorer = replace(scorer, resample=scorer.resample and replace(scorer.resample, frames=None))
     kept: dict[str, list[np.ndarray]] = {metric.name: [] for metric in asking}
     for file in files:
-        video = read_video(file)
-        found = video.frames.shape[1:3]
-        if found != size:
-            raise PanobenchError(
-                f"{file}: the reference is {found[1]}x{found[0]}, the scored videos are {size[1]}x{size[0]}; "
-                "statistics of different sizes do not compare"
-            )
-        features = extract_features(video.frames, video.fps, needs, views, networks)
+        try:
+            info = resampled(file, probe(file, scorer.fps), scorer.resample)
+            if (info.width, info.height) != (wanted.width, wanted.height):
+                raise PanobenchError(
+                    f"the reference is {info.width}x{info.height}, the scored videos are "
+                    f"{wanted.width}x{wanted.height}; statistics of different sizes do not compare"
+                )
+            found = scorer.observe(file, asking)
+        except PanobenchError as error:
+            raise PanobenchError(f"{file}: {_without_path(str(error), file)}") from error
         for metric in asking:
-            kept[metric.name].append(_finite(metric, metric.describe(features), file))
+            kept[metric.name].append(_finite(metric, metric.digest(found[metric.name]), file))
+        if advance:
+            advance(1)
     return {name: np.stack(described) for name, described in kept.items()}
 
 
 def reference_files(folder: str | Path) -> list[Path]:
-    """Videos of a reference set: a folder of MP4s, or a data set folder with ``videos/``.
+    """Videos of a reference set: a folder of videos, or a data set folder with ``videos/``.
 
     Raises:
         PanobenchError: fewer than two videos: a spread needs two.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise PanobenchError(f"{folder}: no such folder; --reference takes a folder of MP4s of real panoramas")
+        raise PanobenchError(f"{folder}: no such folder; --reference takes a folder of videos of real panoramas")
     inner = folder / "videos"
     files = videos_in(inner if inner.is_dir() else folder)
     if len(files) < 2:
@@ -227,11 +283,18 @@ def reference_files(folder: str | Path) -> list[Path]:
     return files
 
 
-def check_videos(videos: VideoSet) -> tuple[list[Item], list[Problem], VideoInfo | None]:
+def check_videos(
+    videos: VideoSet, resample: Resample | None = None, fps: float | None = None
+) -> tuple[list[Item], list[Problem], VideoInfo | None]:
     """Apply the input rules before any time is spent.
 
-    Per video: readable, 2:1, two frames or more, and as its manifest row says. Per set: same size, frame count and
-    rate, because the metrics of unequal videos do not compare.
+    Per video: readable, 2:1, two frames or more at an even rate, and as its manifest row says. Per set: same size,
+    frame count and rate, because the metrics of unequal videos do not compare; or else an explicit resampling.
+
+    Args:
+        videos: what there is.
+        resample: what every video is brought to.
+        fps: rate of frame folders, which do not say it.
 
     Returns:
         The videos to score, what is wrong with the others (also those that were wrong before), and what all share.
@@ -243,30 +306,35 @@ def check_videos(videos: VideoSet) -> tuple[list[Item], list[Problem], VideoInfo
     problems = list(videos.problems)
     for item in videos.items:
         try:
-            info = probe_video(item.path)
+            found = probe(item.path, fps)
+            fault = _fault(item, found)
+            info = found if fault else resampled(item.path, found, resample)
+            fault = fault or _unfit(info)
         except VideoError as error:
-            problems.append(Problem(item.path.name, _without_path(str(error), item.path)))
-            continue
-        fault = _fault(item, info)
+            fault = _without_path(str(error), item.path)
         if fault:
             problems.append(Problem(item.path.name, fault))
         else:
             good.append((item, info))
-    shapes = Counter(_shape(info) for _, info in good)
+    shapes = Counter(shape_of(info) for _, info in good)
     if len(shapes) > 1:
         parts = []
         for shape, count in shapes.most_common():
-            example = next(item.path.name for item, info in good if _shape(info) == shape)
+            example = next(item.path.name for item, info in good if shape_of(info) == shape)
             parts.append(f"{shape} ({count}, e.g. {example})")
         raise PanobenchError(
-            f"the videos of {videos.method} differ: {'; '.join(parts)}; bring them to one size, length and rate first"
+            f"the videos of {videos.method} differ: {'; '.join(parts)}; bring them to one size, length and rate first, "
+            "or say --resample WIDTHxHEIGHT@FPSxFRAMES"
         )
     return [item for item, _ in good], problems, good[0][1] if good else None
 
 
 def _fault(item: Item, info: VideoInfo) -> str | None:
+    """What is wrong with a file as it is."""
     if info.width != 2 * info.height:
         return f"{info.width}x{info.height} is not 2:1; an equirectangular video is twice as wide as high"
+    if info.height < LEAST_HEIGHT:
+        return f"{info.width}x{info.height} is too small; at least {2 * LEAST_HEIGHT}x{LEAST_HEIGHT} is needed"
     if info.frames < 2:
         return f"{info.frames} frame(s); a video needs at least 2"
     row = item.declared
@@ -277,12 +345,20 @@ def _fault(item: Item, info: VideoInfo) -> str | None:
             return f"{name} is {getattr(info, name)}, but the manifest says {getattr(row, name)}"
     if abs(info.fps - row.fps) > 1e-3:
         return f"fps is {info.fps:g}, but the manifest says {row.fps:g}"
-    if sha256(item.path) != row.sha256:
+    if content_hash(item.path) != row.sha256:
         return "the file is not the one that the manifest lists (sha256 differs); generate it again"
     return None
 
 
-def _shape(info: VideoInfo) -> str:
+def _unfit(info: VideoInfo) -> str | None:
+    """What is wrong with a video as it would be scored."""
+    if not info.steady:
+        return "its frame rate varies; say --resample @FPS to pick frames at an even rate"
+    return None
+
+
+def shape_of(info: VideoInfo) -> str:
+    """What the videos of a set, and of all methods compared, must share."""
     return f"{info.width}x{info.height}, {info.frames} frames, {info.fps:g} fps"
 
 
@@ -290,15 +366,20 @@ def _without_path(message: str, path: Path) -> str:
     return message.removeprefix(f"{path}: ")
 
 
-def score_videos(items: Iterable[Item], scorer: Scorer) -> Measured:
+def score_videos(items: Iterable[Item], scorer: Scorer, advance: Callable[[int], object] | None = None) -> Measured:
     """All videos; those that failed on the way are named with the reason, and one broken video stops nothing."""
     measured = Measured()
     for item in items:
-        try:
-            measured.add(scorer.measure(item, read_video(item.path)))
-        except VideoError as error:
-            measured.problems.append(Problem(item.path.name, _without_path(str(error), item.path)))
+        measured.add(score_video(item, scorer, advance))
     return measured
+
+
+def score_video(item: Item, scorer: Scorer, advance: Callable[[int], object] | None = None) -> Measured:
+    """One video, or what is wrong with it."""
+    try:
+        return scorer.measure(item, advance)
+    except VideoError as error:
+        return Measured(problems=[Problem(item.path.name, _without_path(str(error), item.path))])
 
 
 def score_sets(scorer: Scorer, measured: Measured, seed: int = 0) -> dict[str, SetScore | str]:
@@ -361,6 +442,7 @@ def settings_of(
     return {
         "schema": SCHEMA,
         "videos": {"count": videos, "frames": info.frames, "fps": info.fps, "height": info.height, "width": info.width},
+        "resample": scorer.resample.record() if scorer.resample else None,
         "views": {"set": views.name, "fov_deg": views.fov_deg, "size": views.size} if views else None,
         "judge": {"name": judge.name, "sha256": judge.sha256} if judge else None,
         "networks": scorer.networks.record(),

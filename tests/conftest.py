@@ -44,6 +44,19 @@ def chromium_path() -> str | None:
     return shutil.which("chromium") or shutil.which("chromium-browser")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What networks make is kept for these tests only, never in the user's cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    before = os.environ.get("PANOBENCH_CACHE")
+    os.environ["PANOBENCH_CACHE"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["PANOBENCH_CACHE"]
+    else:
+        os.environ["PANOBENCH_CACHE"] = before
+
+
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Folders of a tiny random base and its motion adapter, of the real classes in the real layout."""

@@ -20,7 +20,7 @@ WORK = {
     "train": "core.train.run",
     "recipes": "baselines.recipes",
     "generate": "baselines.generate",
-    "score": "evaluation.score",
+    "score": "evaluation.run",
     "compare": "evaluation.report",
     "track": "evaluation.track",
     "study": "study_app.prepare",

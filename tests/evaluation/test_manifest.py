@@ -139,7 +139,7 @@ def test_other_bad_sources_are_one_clear_line(folder: Path, tmp_path: Path):
     (tmp_path / "x.jsonl").write_text("{not json}\n")
     for source, message in (
         (tmp_path / "none", "no such file or folder"),
-        (tmp_path / "empty", "no MP4 in this folder"),
+        (tmp_path / "empty", "no video in this folder"),
         (folder / "dunes.mp4", "expected a folder"),
         (tmp_path / "x.jsonl", "x.jsonl:1: not JSON"),
     ):

@@ -208,7 +208,7 @@ def test_a_file_that_is_not_what_its_manifest_says_is_named(tmp_path: Path, chan
         (["mine", "--metrics", "seam_rato"], "unknown metric 'seam_rato'; did you mean 'seam_ratio'?"),
         (["mine", "--metrics", "clip_alignment"], "clip_alignment needs prompts (--prompts) and a judge (--judge"),
         (["mine", "--metrics", "ws_psnr"], "ws_psnr needs true videos (--paired)"),
-        (["mine", "--metrics", "ws_psnr", "--paired", "none"], "none: no MP4s there; --paired takes a folder"),
+        (["mine", "--metrics", "ws_psnr", "--paired", "none"], "none: no videos there; --paired takes a folder"),
         (["mine", "--weights", "lpip=a.pth"], "--weights: unknown role 'lpip'; did you mean 'lpips'?"),
         (["mine", "--weights", "lpips"], "--weights: expected ROLE=PATH, got 'lpips'"),
         (
