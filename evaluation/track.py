@@ -74,7 +74,11 @@ def track(
     """
     comparison = read_json(outputs / "report" / "comparison.json")
     params = yaml.safe_load(params_file.read_text(encoding="utf-8"))
-    runs = [*_training_runs(outputs, params["run"]["models"]), *_method_runs(outputs, comparison)]
+    runs = [
+        *_training_runs(outputs, params["run"]["models"]),
+        *_method_runs(outputs, comparison),
+        *_study_runs(outputs),
+    ]
     content = _fingerprint(comparison, params_file, runs)
     experiment = f"panobench-{params['profile']}"
     with _store(root, uri) as client:
@@ -165,6 +169,7 @@ def _method_runs(outputs: Path, comparison: Mapping[str, Any]) -> list[_Run]:
                 run.metrics.append((metric_name(metric), values["mean"], 0, 0))
                 ends = [(f"interval/{metric}_{end}", values[end]) for end in ("low", "high")]
                 run.metrics += [(metric_name(key), value, 0, 0) for key, value in ends if value is not None]
+        run.metrics += _human_metrics(outputs, name)
         run.table = per_video(pd.read_parquet(scores / "scores.parquet"))
         run.artifacts = [(scores / "scores.parquet", ""), (scores / "metrics.json", ""), (scores / "settings.json", "")]
         files = [recipe, outputs / "report" / "sheets" / f"{name}.png", videos / "manifest.jsonl"]
@@ -174,6 +179,41 @@ def _method_runs(outputs: Path, comparison: Mapping[str, Any]) -> list[_Run]:
             run.artifacts += [(movie, "videos") for movie in movies]
         runs.append(run)
     return runs
+
+
+def _study(outputs: Path) -> dict[str, Any] | None:
+    """What `panobench study analyse` found, or None while there are no votes."""
+    file = outputs / "study_analysis" / "analysis.json"
+    result = read_json(file) if file.is_file() else {}
+    return result if result.get("status") == "ok" else None
+
+
+def _human_metrics(outputs: Path, method: str) -> list[tuple[str, float, int, int]]:
+    """The share of a method for each criterion of the study, with its interval, beside the method's metrics."""
+    study = _study(outputs)
+    found = []
+    for criterion, entry in study["criteria"].items() if study else ():
+        share = entry["shares"].get(method, {})
+        names = {"value": f"human/{criterion}", "low": f"interval/human_{criterion}_low"}
+        names["high"] = f"interval/human_{criterion}_high"
+        found += [(metric_name(names[key]), share[key], 0, 0) for key in names if share.get(key) is not None]
+    return found
+
+
+def _study_runs(outputs: Path) -> list[_Run]:
+    """The analysis of the votes as a run of its own: who voted, the tests' p-values, the report."""
+    study = _study(outputs)
+    if study is None:
+        return []
+    run = _Run("user study", "study_analysis", params=flat({"study": study["study"], "plan": study["plan"]}))
+    for test in study["tests"]["primary"]:
+        if test["p_holm"] is not None:
+            run.metrics.append((metric_name(f"p_holm/{test['criterion']}/{test['b']}"), test["p_holm"], 0, 0))
+    for criterion, entry in study["criteria"].items():
+        if entry["agreement"]["alpha"] is not None:
+            run.metrics.append((metric_name(f"alpha/{criterion}"), entry["agreement"]["alpha"], 0, 0))
+    run.artifacts = [(file, "") for file in sorted((outputs / "study_analysis").iterdir()) if file.is_file()]
+    return [run]
 
 
 def per_video(scores: pd.DataFrame) -> pd.DataFrame:

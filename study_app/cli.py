@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from study_app.analysis.cli import analyse
+from study_app.analysis.cli import analyse, power
 
 if TYPE_CHECKING:
     from study_app.store import Store
@@ -30,6 +30,7 @@ def study() -> None:
 
 
 study.add_command(analyse)
+study.add_command(power)
 
 
 @study.command()

@@ -14,13 +14,16 @@ from pathlib import Path
 import pytest
 import yaml
 
+from study_app.bundle import load_bundle
+from study_app.store import Store
 from tests.smoke import PROMPTS, Clone
+from tests.study_app.raters import begin, rate_everything
 
 EVERYTHING = [
     "prepare", "caption", "flow", "encode",
     "train@panorama_lora", "train@adapter360", "recipes",
     "generate@panorama_lora", "generate@360dvd", "score@panorama_lora", "score@360dvd",
-    "compare", "track", "study",
+    "compare", "study", "study_analysis", "track",
 ]  # fmt: skip
 METHODS = ["panorama_lora", "360dvd"]  # all code of the four is in these two: LoRA, adapter, 360ET
 
@@ -74,6 +77,8 @@ def test_everything_that_was_promised_is_there(clone: Clone) -> None:
     for method in METHODS:
         assert clone.params["methods"][method]["label"].split()[-1] in report
     assert json.loads((outputs / "study/study.json").read_text())
+    assert json.loads((outputs / "study_analysis/analysis.json").read_text())["status"] == "no votes"
+    assert "There are no votes yet" in (outputs / "study_analysis/index.html").read_text()
     with sqlite3.connect(clone.root / "mlflow.db") as database:
         names = [name for (name,) in database.execute("select name from runs where lifecycle_stage = 'active'")]
         assert len(names) == 1 + len(clone.params["run"]["models"]) + len(METHODS)
@@ -82,6 +87,20 @@ def test_everything_that_was_promised_is_there(clone: Clone) -> None:
 
 
 def test_a_second_time_nothing_runs(clone: Clone) -> None:
+    assert clone.repro() == []
+
+
+def test_votes_are_analysed_and_logged_and_nothing_else_runs(clone: Clone) -> None:
+    bundle = load_bundle(clone.outputs / "study")
+    store = Store(bundle, str(clone.root / "votes" / f"{bundle.study.study_id}.sqlite"))
+    for _ in range(2):
+        rate_everything(store, begin(store))
+    store.close()
+    assert clone.repro() == ["study_analysis", "track"]
+    assert json.loads((clone.outputs / "study_analysis/analysis.json").read_text())["study"]["raters"] == 2
+    with sqlite3.connect(clone.root / "mlflow.db") as database:
+        query = "select count(*) from runs where name = 'user study' and lifecycle_stage = 'active'"
+        assert database.execute(query).fetchone() == (1,)
     assert clone.repro() == []
 
 
@@ -107,7 +126,7 @@ def test_one_methods_parameter_regenerates_that_method_also_after_a_kill(clone: 
     first = next(partial.glob("[!.]*.json")).with_suffix(".mp4")
     finished, written = first.name, first.stat().st_mtime_ns
     ran = clone.repro()
-    assert sorted(ran) == sorted(["generate@360dvd", "score@360dvd", "compare", "track", "study"])
+    assert sorted(ran) == sorted(["generate@360dvd", "score@360dvd", "compare", "study", "study_analysis", "track"])
     assert (clone.outputs / "videos/360dvd" / finished).stat().st_mtime_ns == written, "a finished video was made again"
     assert not half_files(clone.outputs)
     after = {method: manifest(clone, method) for method in METHODS}

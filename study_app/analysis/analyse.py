@@ -260,8 +260,9 @@ def _tests(votes: Votes, model: ModuleType, plan: Plan) -> dict[str, list[dict[s
                 row = records.get((plan.proposed, other)) or _swapped(records[other, plan.proposed])
                 families["primary"].append(_test(votes, model, counts, criterion, plan.proposed, other, row))
     for tests in families.values():
-        for test, adjusted in zip(tests, holm([test["p"] for test in tests]), strict=True):
-            test["p_holm"] = adjusted
+        raw = np.array([np.nan if test["p"] is None else test["p"] for test in tests])
+        for test, adjusted in zip(tests, holm(raw), strict=True):
+            test["p_holm"] = None if np.isnan(adjusted) else float(adjusted)
     return families
 
 

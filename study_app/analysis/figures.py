@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 PALETTE = ("#8a8f98", "#e69f00", "#56a4e9", "#cc79a7", "#d55e00", "#6a5acd", "#b8a000")
 PROPOSED = "#00805c"
 INK, MUTED, RULE = "#1c1e22", "#6e747c", "#e3e6ea"
+#: Matplotlib's settings: text stays text, and the same numbers make the same bytes.
+TEXT = {"svg.fonttype": "none", "svg.hashsalt": "panobench", "font.size": 9, "text.color": INK}
 _COLUMNS = 3
 
 
@@ -22,9 +24,7 @@ def draw(result: Mapping[str, Any], folder: Path) -> list[str]:
     import matplotlib
 
     drawn = {"shares": _shares, "pairs": _pairs, "prompts": _prompts}
-    # Text stays text, and the same numbers make the same bytes.
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "panobench", "font.size": 9, "text.color": INK}
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context(TEXT):
         for name, make in drawn.items():
             figure = make(result)
             figure.draw_without_rendering()

@@ -1,7 +1,5 @@
 """Tests of one method against another at the level of raters, and Holm's correction for many of them."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 
@@ -35,13 +33,14 @@ def sign_flip(scores: np.ndarray) -> np.ndarray:
     return np.where(voting >= 2, np.clip(p, 2.0 ** (1.0 - voting), 1.0), np.nan)
 
 
-def holm(values: Sequence[float | None]) -> list[float | None]:
-    """Adjusted p-values (Holm 1979). A test that could not be made (None) counts in the family, and stays None."""
-    number = len(values)
-    adjusted: list[float | None] = [None] * number
-    running = 0.0
-    made = sorted((value, index) for index, value in enumerate(values) if value is not None)
-    for rank, (value, index) in enumerate(made):
-        running = max(running, min(1.0, (number - rank) * value))
-        adjusted[index] = running
+def holm(values: np.ndarray) -> np.ndarray:
+    """Adjusted p-values (Holm 1979) of the tests along the last axis; one that could not be made (NaN) counts too."""
+    values = np.asarray(values, dtype=np.float64)
+    number = values.shape[-1]
+    order = np.argsort(values, axis=-1)  # NaN last
+    factors = number - np.arange(number)
+    raised = np.minimum(1.0, np.take_along_axis(values, order, -1) * factors)
+    running = np.maximum.accumulate(raised, axis=-1)
+    adjusted = np.empty_like(values)
+    np.put_along_axis(adjusted, order, running, axis=-1)
     return adjusted

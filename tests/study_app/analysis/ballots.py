@@ -1,10 +1,10 @@
 """Votes with planted truths, as rows of an export."""
 
 from collections.abc import Callable, Iterable
+from math import exp
 
 import numpy as np
 
-from study_app.analysis.davidson import probabilities
 from study_app.analysis.votes import Votes, from_rows
 from study_app.design import schedule
 
@@ -57,7 +57,10 @@ def planted(
 
     def choose(rater: int, prompt: int, left: int, right: int) -> str:
         own = strengths + of_rater[rater] + of_prompt[prompt]
-        return OUTCOMES[rng.choice(3, p=probabilities(own, side, ties)[left, right])]
+        half = exp((own[left] - own[right] + side) / 2)
+        weights = (half, 1 / half, ties)
+        drawn = rng.random() * sum(weights)
+        return OUTCOMES[(drawn >= weights[0]) + (drawn >= weights[0] + weights[1])]
 
     return choose
 

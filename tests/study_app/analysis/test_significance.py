@@ -37,9 +37,9 @@ def test_several_at_a_time_and_nobody_with_a_preference():
 
 def test_holm():
     # Adjusted by hand: 4 x .005, 3 x .01, then the running maximum of 2 x .03 and 1 x .04.
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.02, None]) == [0.04, None]
-    assert holm([0.7, 0.9]) == [1.0, 1.0]
+    both = holm(np.array([[0.01, 0.04, 0.03, 0.005], [0.7, 0.9, 0.8, 0.6]]))
+    np.testing.assert_allclose(both, [[0.03, 0.06, 0.06, 0.02], [1, 1, 1, 1]])
+    np.testing.assert_array_equal(holm(np.array([np.nan, 0.02])), [np.nan, 0.04])
 
 
 def test_alpha_of_the_published_examples():
