@@ -146,7 +146,7 @@ def power(
     click.echo(table(rows))
     enough = smallest(rows, target)
     if enough is None:
-        click.echo(f"none of these designs has a power of {target:g} beyond the Monte Carlo error: try more raters or prompts")
+        click.echo(f"none of these designs has a power of {target:g} beyond doubt: try more raters or prompts")
     else:
         click.echo(
             f"the smallest of these with a power of {target:g}: {enough['raters']} raters, {enough['prompts']} prompts"
