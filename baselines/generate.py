@@ -22,7 +22,7 @@ from core.data.partial import identity_hash
 from core.errors import PanobenchError
 from core.files import exclusive, publish_directory, read_json, sha256, write_json, write_text
 from core.flow import flow_condition
-from core.model.base import default_device, load_adapter360, load_base, with_trigger
+from core.model.base import default_device, load_adapter360, load_base, personalise, with_trigger
 from core.model.pipeline import Pipeline360
 from core.params_schema import Params
 from core.shards import Shard
@@ -90,6 +90,7 @@ def plan(params: Params, recipe: dict[str, Any]) -> list[Sample]:
         "code_sha256": _code_hash(),
         "steps": generation.steps,
         "guidance_scale": generation.guidance_scale,
+        "precision": generation.precision,
         "negative_prompt": negative,
         "motion": generation.motion and sha256(generation.motion),
         "batch": generation.batch,
@@ -103,10 +104,22 @@ def plan(params: Params, recipe: dict[str, Any]) -> list[Sample]:
     ]
 
 
-def build_pipeline(recipe: dict[str, Any], device: torch.device) -> Pipeline360:
-    """The pipeline of a recipe: base, and adapter and LoRA where the method has them."""
-    base = load_base(recipe["base"]["model"]["path"], recipe["base"]["motion_adapter"]["path"], device=device)
-    adapter = None if recipe["adapter"] is None else load_adapter360(recipe["adapter"]["path"], device=device)
+def build_pipeline(recipe: dict[str, Any], device: torch.device, precision: str = "fp32") -> Pipeline360:
+    """The pipeline of a recipe: the base, personalised or not, and adapter and LoRA where the method has them."""
+    parts, dtype = recipe["base"], {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    configs = parts["configs"]
+    base = load_base(
+        parts["model"]["path"],
+        parts["motion_adapter"]["path"],
+        dtype,
+        device,
+        configs=configs,
+        released_groupnorm=parts["groupnorm"] == "released",
+    )
+    if parts["personalised"]:
+        own = parts["personalised_text_encoder"]
+        base = personalise(base, parts["personalised"]["path"], text_encoder=own, configs=configs)
+    adapter = None if recipe["adapter"] is None else load_adapter360(recipe["adapter"]["path"], dtype, device)
     pipe = Pipeline360.from_base(base, adapter)
     pipe.set_progress_bar_config(disable=True)
     if recipe["lora"] is not None:
@@ -123,7 +136,7 @@ def _run(
 ) -> None:
     """Make the waiting batches; each video and then its row is complete or absent."""
     video, generation = params.video, params.generation
-    pipe = build_pipeline(recipe, _own_device())
+    pipe = build_pipeline(recipe, _own_device(), generation.precision)
     condition = None if recipe["adapter"] is None else load_motion(params)
     trigger = recipe["lora"]["trigger"] if recipe["lora"] else ""
     commit = _git_commit()
@@ -144,6 +157,7 @@ def _run(
                 rotation=recipe["rotation"],
                 circular_padding=recipe["circular_padding"],
                 preset=recipe["preset"],
+                batch_size=len(batch),
                 callback=lambda _step, latents: _advance(bar, len(latents)),
             ).frames
             for sample, frames in zip(batch, made, strict=True):
@@ -242,10 +256,12 @@ def _publish(partial: Path, final: Path, samples: Sequence[Sample], rows: Sequen
 def _code_hash() -> str:
     """Hash of the code that samples: leftovers of another version are not taken for this one's."""
     import core.model
+    import core.weights
 
     digest = hashlib.sha256()
-    for file in sorted(Path(core.model.__path__[0]).glob("*.py")):
-        digest.update(file.read_bytes())
+    for package in (core.model, core.weights):
+        for file in sorted(Path(package.__path__[0]).rglob("*.py")):
+            digest.update(file.read_bytes())
     return digest.hexdigest()
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from core.errors import PanobenchError, did_you_mean
 from core.files import read_json, sha256, write_json
-from core.params_schema import LoraTraining, Params
+from core.params_schema import LoraTraining, Params, is_path
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def resolve(params: Params, name: str) -> dict[str, Any]:
@@ -26,13 +26,18 @@ def resolve(params: Params, name: str) -> dict[str, Any]:
     """
     if name not in params.methods:
         raise PanobenchError(f"methods does not define '{name}'{did_you_mean(name, list(params.methods))}")
-    method = params.methods[name]
+    method, base = params.methods[name], params.base
+    personalised = method.personalised or base.personalised
     recipe: dict[str, Any] = {
         "schema": SCHEMA,
         "method": name,
         "base": {
-            "model": _weights(Path(params.base.model), "set base.model"),
-            "motion_adapter": _weights(Path(params.base.motion_adapter), "set base.motion_adapter"),
+            "model": _weights(Path(base.model), "set base.model"),
+            "motion_adapter": _weights(Path(base.motion_adapter), "set base.motion_adapter"),
+            "personalised": personalised and _weights(Path(personalised), "set base.personalised"),
+            "personalised_text_encoder": base.personalised_text_encoder,
+            "configs": base.configs,
+            "groupnorm": base.groupnorm,
         },
         "lora": None,
         "adapter": None,
@@ -41,22 +46,29 @@ def resolve(params: Params, name: str) -> dict[str, Any]:
         "preset": method.preset,
     }
     if method.lora:
-        training = params.training[method.lora]
+        training = params.training.get(method.lora)
+        trained = training.trigger if isinstance(training, LoraTraining) else ""
         recipe["lora"] = {
-            **_weights(params.outputs / "models" / method.lora, f"run `panobench train {method.lora}`"),
+            **_model(params, method.lora),
             "scale": method.lora_scale,
-            "trigger": training.trigger if isinstance(training, LoraTraining) else "",
+            "trigger": trained if method.trigger is None else method.trigger,
         }
     if method.adapter:
-        recipe["adapter"] = {
-            **_weights(params.outputs / "models" / method.adapter, f"run `panobench train {method.adapter}`"),
-            "scale": method.adapter_scale,
-        }
+        recipe["adapter"] = {**_model(params, method.adapter), "scale": method.adapter_scale}
     return recipe
 
 
+def _model(params: Params, name: str) -> dict[str, str]:
+    """Path and hash of a model trained here, or of weights from elsewhere."""
+    if is_path(name):
+        return _weights(Path(name), "put them there, or train a model")
+    return _weights(params.outputs / "models" / name, f"run `panobench train {name}`")
+
+
 def _weights(folder: Path, remedy: str) -> dict[str, str]:
-    """Path and hash over the files of a model folder that decide what it computes: weights, sizes, tokens."""
+    """Path and hash over the file, or the files of a folder that decide what it computes: weights, sizes, tokens."""
+    if folder.is_file():
+        return {"path": folder.as_posix(), "sha256": sha256(folder)}
     if not folder.is_dir():
         raise PanobenchError(f"{folder}: these weights are missing; {remedy}")
     files = [

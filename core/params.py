@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from core.errors import PanobenchError, did_you_mean
 from core.params_explain import explain, shown
-from core.params_schema import Params
+from core.params_schema import Params, is_path
 
 __all__ = ["Params", "load_params", "parse_params"]
 
@@ -97,10 +97,11 @@ def _contradiction(params: Params) -> str | None:
     for name, method in params.methods.items():
         for key in ("lora", "adapter"):
             model = getattr(method, key)
-            if model is None:
+            if model is None or is_path(model):
                 continue
             if model not in params.training:
                 hint = did_you_mean(model, [m for m, t in params.training.items() if t.kind == key])
+                hint = hint or "; a file's name has a '/' or a '.' in it"
                 return f"'methods.{name}.{key}' is '{model}', which 'training' does not define{hint}"
             if params.training[model].kind != key:
                 return f"'methods.{name}.{key}' is '{model}', which is of kind '{params.training[model].kind}'"
@@ -109,11 +110,19 @@ def _contradiction(params: Params) -> str | None:
     return _indivisible(params)
 
 
+def _config_folder(params: Params) -> Path:
+    """Where the base's configurations are; a single file has none in it."""
+    if params.base.configs is not None:
+        return Path(params.base.configs)
+    model = Path(params.base.model)
+    return Path(__file__).parent / "weights/configs/sd15" if model.is_file() else model
+
+
 def _indivisible(params: Params) -> str | None:
     """Whether the base, where it is present, can halve the picture as often as it wants to."""
     factor = 1
     for part in ("vae", "unet"):
-        config = Path(params.base.model) / part / "config.json"
+        config = _config_folder(params) / part / "config.json"
         try:
             levels = len(json.loads(config.read_text(encoding="utf-8"))["block_out_channels"])
         except (OSError, ValueError, KeyError, TypeError):

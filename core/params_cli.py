@@ -20,11 +20,15 @@ def check_assets(params: Params, source: str) -> None:
         "generation.prompts": (params.generation.prompts, ""),
         "scoring.judge": (params.scoring.judge, "open_clip_config.json"),
     }
+    needed |= {key: (path, "") for key, path in params.weights().items() if key not in needed}
     for key, (path, inside) in needed.items():
-        if not (Path(path) / inside).exists():
+        place = Path(path) / inside if Path(path).is_dir() else Path(path)
+        if not place.exists():
+            remedy = "`panobench fetch` says where each weight comes from; get it"
+            if place.parts[0] in ("assets", "baselines"):
+                remedy = "restore it (`git checkout -- assets baselines` for what is shipped)"
             raise PanobenchError(
-                f"{source}: '{key}' is '{path}', but {Path(path) / inside} does not exist; "
-                "restore it (`git checkout -- assets baselines` for what is shipped) or correct the path"
+                f"{source}: '{key}' is '{path}', but {place} does not exist; {remedy} or correct the path"
             )
 
 

@@ -12,6 +12,11 @@ Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
+def is_path(name: str) -> bool:
+    """Whether a model is named by where it lies, and not by its name under `training`."""
+    return "/" in name or "." in name
+
+
 class Section(BaseModel):
     """A mapping of params.yaml: no unknown keys, no silent conversions, no changes after reading."""
 
@@ -29,10 +34,20 @@ class Video(Section):
 
 
 class Base(Section):
-    """The frozen text-to-video stack, as diffusers folders."""
+    """The frozen text-to-video stack."""
 
+    #: Stable Diffusion 1.x: a diffusers folder, or a checkpoint in one file (.safetensors, .ckpt).
     model: str
+    #: Motion modules: a diffusers folder, or AnimateDiff's file (mm_sd_v14.ckpt).
     motion_adapter: str
+    #: A fine-tuned Stable Diffusion 1.x to generate with, folder or file; trainings stay on base.model.
+    personalised: str | None = None
+    #: Whether its own text encoder is used where it has one; the authors' code never does.
+    personalised_text_encoder: bool = True
+    #: Configurations (PART/config.json) of single files; null: those of Stable Diffusion 1.5 and AnimateDiff.
+    configs: str | None = None
+    #: GroupNorm of the video model: diffusers', or as AnimateDiff trained its v14 and v15 modules.
+    groupnorm: Literal["diffusers", "released"] = "diffusers"
 
 
 class Dataset(Section):
@@ -161,11 +176,16 @@ class Method(Section):
     """A method is data: the base, plus what of a LoRA, an adapter and the 360 enhancement techniques it uses."""
 
     label: str
-    #: Names under `training`.
-    lora: Slug | None = None
+    #: A name under `training`, or a file of kohya's (Civitai) or diffusers' format.
+    lora: str | None = None
     lora_scale: float = 1.0
-    adapter: Slug | None = None
+    #: Put before every prompt; null: the trigger that the LoRA was trained with here.
+    trigger: str | None = None
+    #: A name under `training`, a folder of an adapter trained elsewhere, or the released checkpoint.
+    adapter: str | None = None
     adapter_scale: float = 1.0
+    #: Instead of base.personalised.
+    personalised: str | None = None
     #: Latent rotation during sampling.
     rotation: bool = False
     circular_padding: bool = False
@@ -173,8 +193,13 @@ class Method(Section):
     preset: Literal["paper", "released"] = "paper"
 
     def models(self) -> list[str]:
-        """The trained models that this method loads."""
-        return [name for name in (self.lora, self.adapter) if name]
+        """The models trained here that this method loads."""
+        return [name for name in (self.lora, self.adapter) if name and not is_path(name)]
+
+    def files(self) -> dict[str, str]:
+        """The weights from elsewhere that this method loads: key -> path."""
+        found = {"lora": self.lora, "adapter": self.adapter, "personalised": self.personalised}
+        return {key: value for key, value in found.items() if value and (key == "personalised" or is_path(value))}
 
 
 class Generation(Section):
@@ -184,6 +209,8 @@ class Generation(Section):
     #: DDIM steps.
     steps: Positive
     guidance_scale: Annotated[float, Field(ge=1)]
+    #: fp32, as the authors sample; half precision needs half the memory.
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     #: null: that of the prompt file.
     negative_prompt: str | None = None
     #: Videos per prompt and method.
@@ -257,3 +284,12 @@ class Params(Section):
     def outputs(self) -> Path:
         """Where the pipeline writes, relative to the working directory."""
         return Path("outputs") / self.profile
+
+    def weights(self) -> dict[str, str]:
+        """Every weight from elsewhere that the profile uses: key -> path of a file or folder."""
+        found = {"base.model": self.base.model, "base.motion_adapter": self.base.motion_adapter}
+        if self.base.personalised is not None:
+            found["base.personalised"] = self.base.personalised
+        for name in self.run.methods:
+            found |= {f"methods.{name}.{key}": path for key, path in self.methods[name].files().items()}
+        return found | {"scoring.judge": self.scoring.judge}

@@ -213,7 +213,9 @@ def _encode(path: Path, temporary: Path, frames: Frames, fps: float, crf: int, l
     import av
 
     # threads=1: x264 cuts a frame into as many slices of work as there are threads, and its choices depend on that.
-    options = {"threads": "1", "preset": "slow", "crf": "0" if lossless_rgb else str(crf)}
+    # mbtree=0: x264's macroblock tree reads memory that nobody wrote, so small videos came out in several versions.
+    crf_text = "0" if lossless_rgb else str(crf)
+    options = {"threads": "1", "preset": "slow", "crf": crf_text, "x264-params": "mbtree=0"}
     encoder = find_encoder("libx264rgb" if lossless_rgb else "libx264")
     stream: VideoStream | None = None
     with av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"}) as out:

@@ -61,6 +61,10 @@ def _rename(section: dict[str, Any], old: str, new: str) -> None:
             "'methods.360dvd.adapter' is 'adaptor360', which 'training' does not define; did you mean 'adapter360'?",
         ),
         (
+            lambda p: p["methods"]["360dvd"].update(adapter="mine"),
+            "does not define; a file's name has a '/' or a '.' in it",
+        ),
+        (
             lambda p: p["methods"]["360dvd"].update(adapter="panorama_lora"),
             "'methods.360dvd.adapter' is 'panorama_lora', which is of kind 'lora'",
         ),

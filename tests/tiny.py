@@ -104,7 +104,7 @@ def tiny_adapter(**options) -> "torch.nn.Module":
         return Adapter360(unshuffle=4, channels=CHANNELS, **options).eval().requires_grad_(False)
 
 
-def tiny_params(base: tuple[Path, Path], **sections) -> "Params":
+def tiny_params(base: tuple[Path, Path], /, **sections) -> "Params":
     """Parameters of a tiny profile; `sections` are merged over the defaults, one level deep."""
     from core.params import parse_params
 

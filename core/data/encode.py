@@ -23,7 +23,7 @@ from core.data.clips import Clip, read_clips, video_path
 from core.data.partial import partial_folder
 from core.errors import PanobenchError
 from core.files import atomic_path, sha256, write_json
-from core.model.base import default_device, encode_text, folder_hash, load_part
+from core.model.base import default_device, encode_text, load_part, weights_hash
 from core.model.enhance import circular_padding
 from core.params_schema import Params
 from core.train.cache import SCHEMA
@@ -62,7 +62,11 @@ def encode_stage(
     settings, device = params.encode, default_device()
     clips = read_clips(captions_csv)
     base = Path(params.base.model)
-    hashes = {name: folder_hash(base / name) for name in ("vae", "text_encoder", "tokenizer") if (base / name).is_dir()}
+    if base.is_file():
+        hashes = {"file": weights_hash(base)}
+    else:
+        names = ("vae", "text_encoder", "tokenizer")
+        hashes = {name: weights_hash(base / name) for name in names if (base / name).is_dir()}
     inputs = {
         "captions": sha256(captions_csv),
         "videos": [sha256(video_path(videos, clip.videoid)) for clip in clips],
@@ -73,13 +77,13 @@ def encode_stage(
     }
     with partial_folder(partial, output, inputs) as folder:
         rows: list[dict[str, Any]] = []
-        vae = load_part(base, "vae", device=device)
+        vae = load_part(base, "vae", device=device, configs=params.base.configs)
         with tqdm(total=len(clips), desc="encode", unit="clip") as bar:
             for number, first in enumerate(range(0, len(clips), _CLIPS_PER_SHARD)):
                 shard, name = clips[first : first + _CLIPS_PER_SHARD], f"clips-{number:05d}.safetensors"
                 rows += _encode_shard(vae, shard, videos, flows, folder / name, params, bar)
         texts = sorted({"", *(clip.name for clip in clips), *(clip.columns.get("whole") or "" for clip in clips)})
-        _encode_texts(base, texts, folder / "text.safetensors", device)
+        _encode_texts(params, texts, folder / "text.safetensors", device)
         write_json(
             folder / "index.json",
             {"schema": SCHEMA, "mirrored": settings.mirror, "base": hashes, "texts": texts, "clips": rows},
@@ -125,8 +129,11 @@ def _encode_shard(
     ]
 
 
-def _encode_texts(base: Path, texts: Sequence[str], path: Path, device: torch.device) -> None:
-    tokenizer, encoder = load_part(base, "tokenizer"), load_part(base, "text_encoder", device=device)
+def _encode_texts(params: Params, texts: Sequence[str], path: Path, device: torch.device) -> None:
+    base = params.base
+    tokenizer, encoder = (
+        load_part(base.model, name, device=device, configs=base.configs) for name in ("tokenizer", "text_encoder")
+    )
     parts = [
         encode_text(tokenizer, encoder, list(texts[first : first + 64])).half().cpu()
         for first in tqdm(range(0, len(texts), 64), desc="encode captions", unit="batch")

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, UNetMotionModel
-from diffusers.loaders import StableDiffusionLoraLoaderMixin
-from safetensors import safe_open
+from PIL import Image
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -23,25 +22,32 @@ from core.model.base import Base, decode_latents, encode_text
 from core.model.enhance import circular_padding, roll_columns, rotation_columns
 from core.model.groupnorm import released_groupnorm
 from core.model.presets import Preset, get_preset
+from core.weights.lora import merge_lora
 
 _DECODE_FRAMES = 8  # fixed, so that a batch of videos decodes exactly as one video does
-_OUTPUT_TYPES = ("uint8", "pt", "latent")
+_OUTPUT_TYPES = ("uint8", "np", "pil", "pt", "latent")
 
 
 @dataclass
 class Output360:
-    """`frames`: (B,F,H,W,3) uint8 array, (B,F,3,H,W) float tensor in [0,1], or latents (B,4,F,h,w), ERP."""
+    """What was sampled, ERP.
+
+    `frames` by `output_type`: `uint8` and `np` are arrays (B,F,H,W,3), of levels or of floats in [0,1]; `pil` a list of
+    pictures per video; `pt` a float tensor (B,F,3,H,W) in [0,1]; `latent` the latents (B,4,F,h,w).
+    """
 
     frames: Any
 
 
-class Pipeline360(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
+class Pipeline360(DiffusionPipeline):
     """The four methods as configurations of one pipeline.
 
     A AnimateDiff: nothing else. B: a panorama LoRA (`add_lora`). C: B with `rotation` and `circular_padding`.
     D 360DVD: an `adapter`, with both.
 
-    Start noise is drawn per sample on the CPU from the sample's own seed, so that neither batch nor device changes it.
+    A batch gives exactly what its samples give one at a time: start noise is drawn per sample on the CPU from the
+    sample's own seed, and (with `batch_size` 1) every network sees one sample at a time. At 16 x 512 x 1024 one sample
+    fills a GPU anyway.
     """
 
     model_cpu_offload_seq = "text_encoder->adapter->unet->vae"
@@ -53,41 +59,26 @@ class Pipeline360(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         text_encoder: CLIPTextModel,
         tokenizer: CLIPTokenizer,
         unet: UNetMotionModel,
-        scheduler: Any,  # any diffusers scheduler that predicts noise
+        scheduler: Any,  # any diffusers scheduler of a model that predicts noise
         adapter: Adapter360 | None = None,
+        released_groupnorm: bool = False,  # as AnimateDiff's v14 and v15 modules expect, with either preset
     ) -> None:
         super().__init__()
         self.register_modules(
             vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler, adapter=adapter
         )
+        self.register_to_config(released_groupnorm=released_groupnorm)
         self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1)
 
     @classmethod
     def from_base(cls, base: Base, adapter: Adapter360 | None = None) -> Pipeline360:
         """The pipeline over a loaded base."""
-        return cls(base.vae, base.text_encoder, base.tokenizer, base.motion_unet(), base.scheduler, adapter)
+        unet = base.motion_unet()
+        return cls(base.vae, base.text_encoder, base.tokenizer, unet, base.scheduler, adapter, base.released_groupnorm)
 
     def add_lora(self, path: str | Path, scale: float = 1.0) -> None:
-        """Load a LoRA in diffusers' format and merge it into the weights with this scale.
-
-        Args:
-            path: the .safetensors file, or a folder that holds `pytorch_lora_weights.safetensors`.
-            scale: of the update; 0 leaves the base as it is.
-        """
-        path = Path(path)
-        file = path / "pytorch_lora_weights.safetensors" if path.is_dir() else path
-        if not file.is_file():
-            raise PanobenchError(f"{file}: no such LoRA; train it first")
-        try:
-            self.load_lora_weights(str(file.parent), weight_name=file.name, local_files_only=True, adapter_name="lora")
-        except Exception as error:  # the loader raises many types for a file that is no LoRA of this U-Net
-            raise PanobenchError(f"{file}: not a LoRA for this base ({' '.join(str(error).split())[:300]})") from error
-        parts = [part for part, names in self.get_list_adapters().items() if "lora" in names]
-        held, used = lora_layers(file), sum(_count_lora_layers(getattr(self, part)) for part in parts)
-        if held == 0 or used != held:
-            raise PanobenchError(f"{file}: {used} of its {held} LoRA layers fit this base")
-        self.fuse_lora(components=parts, lora_scale=scale, adapter_names=["lora"], safe_fusing=True)
-        self.unload_lora_weights()
+        """Merge a LoRA, in kohya's or diffusers' format, into U-Net and text encoder; see `core.weights.lora`."""
+        merge_lora(path, scale, self.unet, self.text_encoder)
 
     def check_inputs(
         self,
@@ -101,8 +92,13 @@ class Pipeline360(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         condition: Tensor | None,
         latents: Tensor | None,
         output_type: str,
+        batch_size: int = 1,
     ) -> None:
         """Raise PanobenchError for anything that cannot be done exactly as asked."""
+        if not hasattr(self.scheduler, "init_noise_sigma") or not hasattr(self.scheduler, "scale_model_input"):
+            raise PanobenchError(f"{type(self.scheduler).__name__} is not a scheduler of a model that predicts noise")
+        if batch_size < 1:
+            raise PanobenchError(f"batch_size must be 1 or more, got {batch_size}")
         multiple = self.vae_scale_factor * 2 ** (len(self.unet.config.block_out_channels) - 1)
         longest = self.unet.config.motion_max_seq_length
         if not prompt or not all(isinstance(text, str) for text in prompt):
@@ -153,10 +149,16 @@ class Pipeline360(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         latents: Tensor | None = None,  # start noise (B, 4, F, h, w), instead of that of the seeds
         prompt_embeddings: Tensor | None = None,  # (B, tokens, C); with negative_embeddings, instead of texts
         negative_embeddings: Tensor | None = None,
+        eta: float = 0.0,  # of schedulers that have it
+        batch_size: int = 1,  # samples per pass of the U-Net; more round differently than alone
         output_type: str = "uint8",
         callback: Callable[[int, Tensor], None] | None = None,  # called after each step with its index and the latents
     ) -> Output360:
         """Sample one video per prompt.
+
+        With `rotation` the U-Net sees the latents turned by theta more at every step, and what it predicts is turned
+        back: the same as turning the latents after every step, and right also for schedulers that keep past
+        predictions. `callback` gets the latents as they are seen without rotation.
 
         Raises:
             PanobenchError: an input that does not fit; nothing is rounded, resized or dropped.
@@ -164,21 +166,17 @@ class Pipeline360(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         # 1. Check inputs
         prompt = [prompt] if isinstance(prompt, str) else list(prompt)
         preset = get_preset(preset) if isinstance(preset, str) else preset
-        self.check_inputs(prompt, negative_prompt, seeds, frames, height, width, steps, condition, latents, output_type)
+        self.check_inputs(
+            prompt, negative_prompt, seeds, frames, height, width, steps, condition, latents, output_type, batch_size
+        )
         batch, device, dtype = len(prompt), self._execution_device, self.unet.dtype
-        guided = guidance_scale > 1
         columns = rotation_columns(math.radians(preset.theta_deg), width // self.vae_scale_factor) if rotation else 0
 
-        # 2. Encode the prompts, unconditional half first
-        if prompt_embeddings is None:
-            prompt_embeddings = encode_text(self.tokenizer, self.text_encoder, prompt)
-        text = prompt_embeddings
-        if guided:
-            if negative_embeddings is None:
-                negatives = [negative_prompt] * batch if isinstance(negative_prompt, str) else list(negative_prompt)
-                negative_embeddings = encode_text(self.tokenizer, self.text_encoder, negatives)
-            text = torch.cat([negative_embeddings, text])
-        text = text.to(device, dtype).repeat_interleave(frames, 0)
+        # 2. Encode the prompts, (B,tokens,C), and unless unguided the negative ones
+        texts = [self._encode(prompt, prompt_embeddings)]
+        if guidance_scale > 1:
+            negatives = [negative_prompt] * batch if isinstance(negative_prompt, str) else list(negative_prompt)
+            texts.insert(0, self._encode(negatives, negative_embeddings))
 
         # 3. Prepare timesteps
         self.scheduler.set_timesteps(steps, device=device)
@@ -190,42 +188,40 @@ class Pipeline360(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
             one = self._latent_size(1, frames, height, width)[1:]
             latents = torch.stack([torch.randn(one, generator=generator) for generator in generators])
         latents = latents.to(device, dtype) * self.scheduler.init_noise_sigma
-        extra = self._scheduler_arguments(generators)
+        extra = self._scheduler_arguments(generators, eta)
 
         # 5. Prepare the condition: constant 0 is "no motion"
         if self.adapter is not None and condition is None:
             condition = torch.zeros(1, frames, 3, height, width)
-        features = _Features(self, condition, adapter_scale, batch, device, dtype)
+        features = _Features(self, condition, adapter_scale, device, dtype)
 
         # 6. Denoise
         first_circular = preset.first_circular_step(len(timesteps)) if circular_padding else len(timesteps)
-        turned = 0  # columns that the latents have turned so far
+        parts = torch.arange(batch).split(batch_size)
+        turned = 0  # columns to the right that the U-Net sees the latents turned by
         with ExitStack() as stack, self.progress_bar(total=len(timesteps)) as bar:
-            if preset.released_groupnorm:
+            if preset.released_groupnorm or self.config.released_groupnorm:
                 stack.enter_context(released_groupnorm(self.unet))
             for i, t in enumerate(timesteps):
                 if i == first_circular:
                     stack.enter_context(_pad(self.unet, self.adapter if preset.pad_adapter else None))
-                active = None
-                if preset.adapter_acts(i, len(timesteps)):
-                    padded = i >= first_circular and preset.pad_adapter
-                    active = features.at(turned if preset.rotate_condition else 0, padded)
-                sample = torch.cat([latents, latents]) if guided else latents
-                sample = self.scheduler.scale_model_input(sample, t)
-                with inject_features(self.unet, active):
-                    noise = self.unet(sample, t, encoder_hidden_states=text, return_dict=False)[0]
-                if guided:
-                    unconditional, conditional = noise.chunk(2)
-                    noise = unconditional + guidance_scale * (conditional - unconditional)
+                padded, acts = i >= first_circular and preset.pad_adapter, preset.adapter_acts(i, len(timesteps))
+                sample = roll_columns(self.scheduler.scale_model_input(latents, t), turned)
+                predicted = []
+                for part in parts:
+                    active = features.of(part, turned if preset.rotate_condition else 0, padded) if acts else None
+                    with inject_features(self.unet, active):
+                        predicted.append(self._predict(sample[part], t, [text[part] for text in texts], guidance_scale))
+                noise = roll_columns(torch.cat(predicted), -turned)
                 latents = self.scheduler.step(noise, t, latents, **extra, return_dict=False)[0]
-                latents, turned = roll_columns(latents, columns), turned + columns
+                turned += columns
                 if callback is not None:
                     callback(i, latents)
                 bar.update()
 
-        # 7. Undo the rotation
-        if preset.undo_rotation:
-            latents = roll_columns(latents, -turned)
+        # 7. Leave the rotation in, where the preset does not undo it
+        if not preset.undo_rotation:
+            latents = roll_columns(latents, turned)
         if output_type == "latent":
             return Output360(latents)
 
@@ -234,7 +230,23 @@ class Pipeline360(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
             if circular_padding:
                 stack.enter_context(_pad(self.vae))
             video = self.decode(latents)
-        return Output360(video if output_type == "pt" else to_uint8(video))
+        return Output360(_as_type(video, output_type))
+
+    def _encode(self, texts: Sequence[str], embeddings: Tensor | None) -> Tensor:
+        """Embeddings (B,tokens,C) of the texts, one at a time, unless they are given."""
+        if embeddings is None:
+            embeddings = torch.cat([encode_text(self.tokenizer, self.text_encoder, [text]) for text in texts])
+        return embeddings.to(self._execution_device, self.unet.dtype)
+
+    def _predict(self, sample: Tensor, t: Tensor, texts: list[Tensor], guidance_scale: float) -> Tensor:
+        """The noise in the sample (B,4,F,h,w) for texts (B,tokens,C): conditional, or unconditional and conditional."""
+        text = torch.cat(texts).repeat_interleave(sample.shape[2], 0)
+        sample = torch.cat([sample] * len(texts))
+        noise = self.unet(sample, t, encoder_hidden_states=text, return_dict=False)[0]
+        if len(texts) == 1:
+            return noise
+        unconditional, conditional = noise.chunk(2)
+        return unconditional + guidance_scale * (conditional - unconditional)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (B,4,F,h,w) to video (B,F,3,H,W) float in [0,1], a few frames at a time."""
@@ -250,59 +262,63 @@ class Pipeline360(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         factor = self.vae_scale_factor
         return (batch, self.vae.config.latent_channels, frames, height // factor, width // factor)
 
-    def _scheduler_arguments(self, generators: list[torch.Generator]) -> dict[str, Any]:
+    def _scheduler_arguments(self, generators: list[torch.Generator], eta: float) -> dict[str, Any]:
         """What this scheduler's `step` takes of eta and generator: schedulers differ."""
         from inspect import signature
 
         known = signature(self.scheduler.step).parameters
-        return {name: value for name, value in {"eta": 0.0, "generator": generators}.items() if name in known}
+        return {name: value for name, value in {"eta": eta, "generator": generators}.items() if name in known}
 
 
 _pad = circular_padding  # `Pipeline360.__call__` has an argument of that name
 
 
-def lora_layers(file: Path) -> int:
-    """Layers that a LoRA file adapts, in diffusers' or kohya's names: loaders drop silently what they do not know."""
-    with safe_open(str(file), framework="pt") as tensors:
-        return sum(name.endswith(("lora_A.weight", "lora.down.weight", "lora_down.weight")) for name in tensors.keys())  # noqa: SIM118 - not iterable itself
-
-
-def _count_lora_layers(module: torch.nn.Module) -> int:
-    """Layers of a module into which the LoRA has been put."""
-    return sum("lora" in getattr(child, "lora_A", ()) for child in module.modules())
-
-
 class _Features:
-    """The adapter's features of one condition, kept per rotation: four angles serve 25 steps."""
+    """The adapter's features of the conditions, kept per sample and rotation: four angles serve 25 steps."""
 
     def __init__(
         self,
         pipeline: Pipeline360,
-        condition: Tensor | None,
+        condition: Tensor | None,  # (B or 1, F, 3, H, W)
         scale: float,
-        batch: int,
         device: Any,
         dtype: torch.dtype,
     ) -> None:
         self.adapter, self.factor = pipeline.adapter, pipeline.vae_scale_factor
         self.condition = None if condition is None else condition.to(device, dtype)
-        self.scale, self.batch = scale, batch
-        self.kept: dict[tuple[int, bool], list[Tensor]] = {}
+        self.scale = scale
+        self.kept: dict[tuple[int, int, bool], list[Tensor]] = {}
 
-    def at(self, columns: int, padded: bool) -> list[Tensor] | None:
-        """Features of the condition turned by `columns` latent columns; None without adapter.
+    def of(self, samples: Tensor, columns: int, padded: bool) -> list[Tensor] | None:
+        """Features of these samples, their conditions turned by `columns` latent columns; None without adapter.
 
         `padded` says whether the caller has the adapter's padding circular just now; it only keeps the two apart.
         """
         if self.adapter is None or self.condition is None:
             return None
+        shared = self.condition.shape[0] == 1
+        each = [self._one(0 if shared else sample, columns, padded) for sample in samples.tolist()]
+        return each[0] if len(each) == 1 else [torch.cat(level) for level in zip(*each, strict=True)]
+
+    def _one(self, sample: int, columns: int, padded: bool) -> list[Tensor]:
+        assert self.adapter is not None
+        assert self.condition is not None
         pixels = columns * self.factor % self.condition.shape[-1]
-        if (pixels, padded) not in self.kept:
-            features = [self.scale * feature for feature in self.adapter(roll_columns(self.condition, pixels))]
-            if self.condition.shape[0] != self.batch:
-                features = [feature.repeat(self.batch, 1, 1, 1) for feature in features]
-            self.kept[pixels, padded] = features
-        return self.kept[pixels, padded]
+        key = sample, pixels, padded
+        if key not in self.kept:
+            condition = roll_columns(self.condition[sample : sample + 1], pixels)
+            self.kept[key] = [self.scale * feature for feature in self.adapter(condition)]
+        return self.kept[key]
+
+
+def _as_type(video: Tensor, output_type: str) -> Any:
+    """(B,F,3,H,W) float in [0,1] as the caller wants it."""
+    if output_type == "pt":
+        return video
+    if output_type == "np":
+        return video.permute(0, 1, 3, 4, 2).cpu().numpy()
+    levels = to_uint8(video)
+    return levels if output_type == "uint8" else [[Image.fromarray(frame) for frame in clip] for clip in levels]
 
 
 def to_uint8(video: Tensor) -> np.ndarray:

@@ -10,6 +10,7 @@ from diffusers import UNetMotionModel
 from core.model.adapter import Adapter360, inject_features
 from core.model.base import Base
 from core.model.enhance import circular_padding
+from core.model.groupnorm import released_groupnorm
 from core.params_schema import AdapterTraining
 from core.train.cache import Clips
 from core.train.diffusion import Drawing, DrawingAhead, Losses, LossOfRows, Rows
@@ -52,6 +53,8 @@ def adapter_loss(
     stack.callback(draw.close)
     if settings.circular_padding:
         stack.enter_context(circular_padding(unet, adapter))
+    if base.released_groupnorm:
+        stack.enter_context(released_groupnorm(unet))
 
     def losses(rows: Rows, following: Rows | None) -> Losses:
         batch = draw(rows, following).to(unet.device)

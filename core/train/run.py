@@ -16,7 +16,7 @@ from torch import nn
 from core.data.partial import identity_hash
 from core.errors import PanobenchError, did_you_mean
 from core.files import publish_directory, write_json
-from core.model.base import Base, folder_hash, load_base
+from core.model.base import Base, load_base, weights_hash
 from core.params_schema import AnyTraining, LoraTraining, Params
 from core.train.adapter import adapter_loss, build_adapter
 from core.train.cache import Cache, Clips
@@ -58,7 +58,13 @@ def train_model(params: Params, name: str, make_validation: MakeValidation | Non
         raise PanobenchError(f"training does not define '{name}'{did_you_mean(name, list(params.training))}")
     settings, outputs = params.training[name], params.outputs
     processes = start_processes(settings.precision)
-    base = load_base(params.base.model, params.base.motion_adapter, device=processes.device)
+    base = load_base(
+        params.base.model,
+        params.base.motion_adapter,
+        device=processes.device,
+        configs=params.base.configs,
+        released_groupnorm=params.base.groupnorm == "released",
+    )
     clips: Clips = Cache(outputs / "cache") if settings.cached else RawClips(params, base)
     inputs = {
         "model": name,
@@ -67,7 +73,8 @@ def train_model(params: Params, name: str, make_validation: MakeValidation | Non
         "frames": params.video.frames,
         "seed": params.seed,
         "cache": clips.hash,
-        "base": folder_hash(params.base.model, params.base.motion_adapter),
+        "base": weights_hash(params.base.model, params.base.motion_adapter),
+        "groupnorm": params.base.groupnorm,
     }
     lasting = {key: value for key, value in settings.model_dump().items() if key not in _NOT_IDENTITY}
     identity = identity_hash(inputs | {"training": lasting})

@@ -65,7 +65,7 @@ def _pipeline(base: Base, unet: UNetMotionModel, model: nn.Module) -> Pipeline36
     unet = unet if adapter is not None else copy.deepcopy(unet)
     scheduler = type(base.scheduler).from_config(base.scheduler.config)
     text_encoder = base.text_encoder if adapter is not None else copy.deepcopy(base.text_encoder)
-    pipe = Pipeline360(base.vae, text_encoder, base.tokenizer, unet, scheduler, adapter)
+    pipe = Pipeline360(base.vae, text_encoder, base.tokenizer, unet, scheduler, adapter, base.released_groupnorm)
     pipe.set_progress_bar_config(disable=True)
     if adapter is None:
         with tempfile.TemporaryDirectory() as folder:

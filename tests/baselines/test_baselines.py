@@ -19,10 +19,12 @@ from baselines.prompts import read_prompts, sample_seed
 from baselines.recipes import read_recipe, write_recipes
 from core.errors import PanobenchError
 from core.files import sha256
+from core.model.base import load_base
 from core.shards import Shard
 from core.spherical import read_spherical, write_panorama
 from core.video import read_video, write_video
 from evaluation.manifest import read_manifest
+from tests.released import adapter_checkpoint, kohya_lora, motion_state, sd_state, write_state
 from tests.tiny import FRAMES, HEIGHT, WIDTH, exit_code_of, tiny_adapter, tiny_params
 
 ROOT = Path(__file__).parents[2]
@@ -274,3 +276,42 @@ def test_manifest_is_json_lines_with_provenance(params):
 
 def test_command_line_answers_help():
     assert "METHOD" in CliRunner().invoke(generate_command, ["--help"]).output
+
+
+def test_released_files_take_the_place_of_folders(workplace, tiny_base):
+    """Every weight of a profile as a published file: the same videos as from the folders they were written from."""
+    base = load_base(*tiny_base)
+    weights = Path("weights")
+    shutil.copytree(tiny_base[0], weights / "configs")
+    shutil.copytree(tiny_base[1], weights / "configs/motion_adapter")
+    schedule = weights / "configs/scheduler/scheduler_config.json"  # single files are sampled with AnimateDiff's own
+    schedule.write_text(schedule.read_text().replace('"set_alpha_to_one": false', '"set_alpha_to_one": true'))
+    sd = write_state(weights / "sd.safetensors", sd_state(base)).as_posix()
+    motion = write_state(weights / "mm.ckpt", motion_state(base)).as_posix()
+    adapter = write_state(weights / "360dvd.ckpt", adapter_checkpoint(tiny_adapter())).as_posix()
+    lora = write_state(weights / "lora.safetensors", kohya_lora(base, 1.0)[0]).as_posix()
+    params = tiny_params((weights / "configs", tiny_base[1]))
+    write_recipes(params)
+    folders = {method: generate(params, method) / "road-0.mp4" for method in ("a", "d")}
+    expected = {method: path.read_bytes() for method, path in folders.items()}
+    files = tiny_params(
+        (sd, motion),
+        base={"configs": "weights/configs"},
+        run={"models": [], "methods": ["a", "d", "kohya", "personal"]},
+        methods={
+            "d": {"label": "D", "adapter": adapter, "rotation": True, "circular_padding": True},
+            "kohya": {"label": "B", "lora": lora, "lora_scale": 0.7, "trigger": "360"},
+            "personal": {"label": "P", "personalised": sd},
+        },
+    )
+    assert files.weights()["methods.d.adapter"] == adapter
+    write_recipes(files)
+    made = {method: (generate(files, method) / "road-0.mp4").read_bytes() for method in files.run.methods}
+    assert made["a"] == expected["a"] == made["personal"]
+    assert made["d"] == expected["d"]
+    assert made["kohya"] != expected["a"]
+    recipe = read_recipe(files, "kohya")
+    assert recipe["lora"] == {"path": lora, "sha256": sha256(lora), "scale": 0.7, "trigger": "360"}
+    Path(lora).unlink()
+    with pytest.raises(PanobenchError, match=r"weights/lora\.safetensors: these weights are missing; put them there"):
+        write_recipes(files)

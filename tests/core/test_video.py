@@ -94,6 +94,20 @@ def test_same_frames_same_bytes(good, tmp_path):
     assert (tmp_path / "other.mp4").read_bytes() == good.read_bytes()
 
 
+def test_what_memory_held_before_does_not_change_a_byte(tmp_path):
+    rng = np.random.default_rng(11)
+    frames = (128 + 30 * rng.standard_normal((4, 8, 16, 3))).clip(0, 255).astype(np.uint8).repeat(4, 1).repeat(4, 2)
+    found = set()
+    for _ in range(25):
+        blocks = [np.full(int(size), rng.integers(256), np.uint8) for size in rng.integers(100, 300_000, 60)]
+        kept = blocks[::3]
+        del blocks  # what x264 allocates now has their content
+        write_video(tmp_path / "a.mp4", frames, 8)
+        found.add((tmp_path / "a.mp4").read_bytes())
+        del kept
+    assert len(found) == 1
+
+
 def test_plays_while_it_loads(good):
     data = good.read_bytes()
     assert 0 < data.index(b"moov") < data.index(b"mdat")

@@ -6,7 +6,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from core.errors import PanobenchError
-from core.model.base import folder_hash, load_base
+from core.model.base import load_base, weights_hash
 from core.model.enhance import roll_columns
 from core.model.pipeline import Pipeline360
 from core.model.presets import PRESETS, get_preset
@@ -88,8 +88,10 @@ def test_batch_gives_what_samples_give_alone(full):
     together = sample(full, prompts, seeds, rotation=True, circular_padding=True)
     for i, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True)):
         alone = sample(full, prompt, [seed], rotation=True, circular_padding=True)
-        # The noise is the same to the bit; the matrix products of another batch size round differently.
-        assert (together[i] - alone[0]).abs().max() < 2e-5
+        assert torch.equal(together[i], alone[0])
+    # More samples per pass of the networks: their matrix products round differently.
+    faster = sample(full, prompts, seeds, rotation=True, circular_padding=True, batch_size=3)
+    assert (together - faster).abs().max() < 2e-5
 
 
 def test_same_seed_same_bits_and_other_seed_other_video(plain):
@@ -188,7 +190,7 @@ def test_a_lora_with_layers_that_the_base_lacks_is_refused(tiny_base, tmp_path):
         f"{n}.lora_{x}.weight": torch.zeros(2, 32) if x == "A" else torch.zeros(32, 2) for n in names for x in "AB"
     }
     StableDiffusionPipeline.save_lora_weights(tmp_path, unet_lora_layers=layers)
-    with pytest.raises(PanobenchError, match="1 of its 2 LoRA layers fit"):
+    with pytest.raises(PanobenchError, match=r"lacks 1 of its 2 layers; .* key is unet\.mid_block.*nowhere"):
         pipeline(tiny_base).add_lora(tmp_path)
 
 
@@ -198,12 +200,12 @@ def test_missing_or_foreign_lora_is_named(tiny_base, tmp_path):
         pipe.add_lora(tmp_path)
     torch_file = tmp_path / "x.safetensors"
     torch_file.write_bytes(b"nothing")
-    with pytest.raises(PanobenchError, match="not a LoRA for this base"):
+    with pytest.raises(PanobenchError, match=r"neither a \.safetensors nor a PyTorch file"):
         pipe.add_lora(torch_file)
 
 
 def test_base_errors_name_the_folder(tiny_base, tmp_path):
-    with pytest.raises(PanobenchError, match=r"nowhere: the base model's folder is missing"):
+    with pytest.raises(PanobenchError, match=r"nowhere: the base model is missing"):
         load_base(tmp_path / "nowhere")
     (tmp_path / "base").mkdir()
     with pytest.raises(PanobenchError, match=r"base/vae: missing from the base"):
@@ -232,10 +234,10 @@ def test_a_missing_weight_is_refused_not_drawn_at_random(tiny_base, tmp_path):
         shutil.copytree(tiny_base[0] / part, tmp_path / "base" / part)
 
 
-def test_folder_hash_changes_with_one_byte_and_with_a_name(tmp_path):
+def test_weights_hash_changes_with_one_byte_and_with_a_name(tmp_path):
     (tmp_path / "a").write_bytes(b"12")
-    first = folder_hash(tmp_path)
+    first = weights_hash(tmp_path)
     (tmp_path / "a").write_bytes(b"13")
-    second = folder_hash(tmp_path)
+    second = weights_hash(tmp_path)
     (tmp_path / "a").rename(tmp_path / "b")
-    assert len({first, second, folder_hash(tmp_path)}) == 3
+    assert len({first, second, weights_hash(tmp_path)}) == 3
