@@ -129,16 +129,24 @@ def _maker_key(name: str, views: ViewSet | None, networks: Networks) -> dict[str
     shape = None if views is None else [VIEW_SETS[views.name], views.fov_deg, views.size]
     judge = networks.judge.preprocessing if networks.judge is not None else None
     device = networks.judge.device.type if networks.judge is not None else "any"
-    return {"array": name, "network": network.sha256, "judge": judge, "views": shape, "device": device, "code": _code()}
+    return {
+        "array": name,
+        "network": network.sha256,
+        "judge": judge,
+        "views": shape,
+        "device": device,
+        "code": code_hash(*_CODE),
+    }
 
 
 @cache
-def _code() -> str:
-    """Hash of the code that decides the arrays."""
+def code_hash(*names: str) -> str:
+    """Hash of files of this package, by default all, and of what it takes from core."""
     import core
 
-    folder = Path(core.__path__[0])
+    here, below = Path(__file__).parent, Path(core.__path__[0])
+    files = [here / name for name in names] or [*here.glob("*.py"), *here.glob("metrics/*.py"), below / "flow.py"]
     digest = hashlib.sha256()
-    for file in (folder / "sphere.py", folder / "video.py", *(Path(__file__).with_name(name) for name in _CODE)):
+    for file in sorted([*files, below / "sphere.py", below / "video.py"]):
         digest.update(file.read_bytes())
     return digest.hexdigest()

@@ -18,6 +18,8 @@ import torch
 
 from core.sphere import latitude_weights
 from evaluation.arrays import ARRAYS, ArrayName, Walk
+from evaluation.directions import parts_of, view_shares
+from evaluation.judge import Judge
 from evaluation.networks import Networks
 from evaluation.views import ViewSet
 from evaluation.weights import Role
@@ -47,6 +49,8 @@ class VideoFeatures:
         view_embeddings: (F, V, D) float32, unit norm: the judge's image embedding of every view of every frame.
         view_weights: (V,) float64, sum 1: solid angle that each view stands for.
         text_embedding: (D,) float32, unit norm: the judge's embedding of the prompt.
+        part_embeddings: (P, D) float32, unit norm: of the parts of the prompt that are bound to a direction.
+        part_shares: (P, V) float64, rows sum to 1: the views in which each part is to be seen.
         flow: (F-1, 2, H, W) float32, pixels: frame t to t+1 (u right, v down; wraps around).
         flow_backward: (F-1, 2, H, W) float32, pixels: frame t+1 to t.
         seen: leading frames that the stretch before had already: 0 in the first, 1 in all others.
@@ -60,6 +64,8 @@ class VideoFeatures:
     view_embeddings: np.ndarray | None = None
     view_weights: np.ndarray | None = None
     text_embedding: np.ndarray | None = None
+    part_embeddings: np.ndarray | None = None
+    part_shares: np.ndarray | None = None
     flow: torch.Tensor | None = None
     flow_backward: torch.Tensor | None = None
     seen: int = 0
@@ -131,10 +137,12 @@ def extract_features(
     weights = row_weights(frames.shape[1])
     walk = walk or Walk(needs & {"views", *ARRAYS}, views, networks)
     arrays = walk.take(frames, truth, seen)
-    text = forward = backward = true = None
+    text = parts = shares = forward = backward = true = None
     if "prompt" in needs:
         assert networks.judge is not None
         text = networks.judge.encode_text([cast(str, prompt)])[0].numpy()
+        if views is not None:
+            parts, shares = _placed(cast(str, prompt), views, networks.judge)
     if "flow" in needs:
         forward = _flow(frames, flow_backend)
         # Of the reversed video, in the order of the forward pairs: pair t goes from frame t+1 to frame t.
@@ -151,12 +159,24 @@ def extract_features(
         view_embeddings=arrays.pop("views", None),
         view_weights=views.weights().numpy() if views is not None and takes_views(needs) else None,
         text_embedding=text,
+        part_embeddings=parts,
+        part_shares=shares,
         flow=forward,
         flow_backward=backward,
         seen=seen,
         arrays=arrays,
         truth=true,
     )
+
+
+def _placed(prompt: str, views: ViewSet, judge: Judge) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings (P, D) and view shares (P, V) of the parts of a prompt that are bound to a direction."""
+    found = parts_of(prompt)
+    weights, centres = views.weights().numpy(), views.centres.numpy()
+    if not found:
+        return np.empty((0, 1), np.float32), np.empty((0, len(weights)))
+    shares = np.stack([view_shares(part.direction, centres, weights) for part in found])
+    return judge.encode_text([part.text for part in found]).numpy(), shares
 
 
 def _check(

@@ -49,7 +49,7 @@ class Judge:
         self.sha256 = sha256
         self.device = next(model.parameters()).device
         self.preprocessing = [image_size, list(mean), list(std)]
-        self._text: tuple[list[str], torch.Tensor] = ([], torch.empty(0))
+        self._texts: dict[tuple[str, ...], torch.Tensor] = {}
         self._mean = torch.tensor(mean, device=self.device).view(3, 1, 1)
         self._std = torch.tensor(std, device=self.device).view(3, 1, 1)
 
@@ -83,10 +83,13 @@ class Judge:
 
         The last texts are remembered: a video asks for its own at every stretch.
         """
-        if prompts != self._text[0]:
+        key = tuple(prompts)
+        if key not in self._texts:
+            if len(self._texts) > 16:
+                self._texts.clear()
             tokens = self.tokenizer(prompts).to(self.device)
-            self._text = list(prompts), F.normalize(self.model.encode_text(tokens).float(), dim=-1).cpu()
-        return self._text[1]
+            self._texts[key] = F.normalize(self.model.encode_text(tokens).float(), dim=-1).cpu()
+        return self._texts[key]
 
 
 def load_judge(folder: str | Path, device: str = "cpu") -> Judge:

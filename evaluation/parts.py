@@ -9,7 +9,6 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +16,16 @@ import numpy as np
 
 from core.errors import PanobenchError
 from core.files import atomic_path, read_json, write_json
+from evaluation.cache import code_hash
 from evaluation.manifest import Item, Problem
 from evaluation.score import Measured
 
 
 def identity_of(record: Mapping[str, Any], references: Mapping[str, np.ndarray]) -> str:
     """Hash of everything but the video that decides a part: settings, what is kept of the reference, and the code."""
-    digest = hashlib.sha256(json.dumps([record, _code()], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([record, code_hash()], sort_keys=True).encode())
     for name in sorted(references):
         digest.update(name.encode() + np.ascontiguousarray(references[name]).tobytes())
-    return digest.hexdigest()
-
-
-@cache
-def _code() -> str:
-    """Hash of the code of this package and of what it takes from core."""
-    import core
-
-    root = Path(__file__).parent
-    files = [*root.glob("*.py"), *root.glob("metrics/*.py")]
-    files += [Path(core.__path__[0]) / name for name in ("flow.py", "sphere.py", "video.py")]
-    digest = hashlib.sha256()
-    for file in sorted(files):
-        digest.update(file.read_bytes())
     return digest.hexdigest()
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,7 @@ from core.errors import PanobenchError
 from core.files import atomic_path, write_json
 from core.video import VideoError, VideoInfo
 from evaluation.arrays import ARRAYS
-from evaluation.cache import CachedWalk, FeatureCache
+from evaluation.cache import CachedWalk, FeatureCache, code_hash
 from evaluation.features import extract_features, stretches, takes_truth
 from evaluation.manifest import Item, Problem, VideoSet, name_of, videos_in
 from evaluation.metrics.base import AnyMetric, Metric, SetMetric
@@ -30,7 +30,7 @@ from evaluation.networks import Networks
 from evaluation.sets import SetScore, score_set, summary_of
 from evaluation.sources import Resample, content_hash, open_frames, probe, resampled
 from evaluation.statistics import summarise
-from evaluation.views import ViewSet
+from evaluation.views import VIEW_SETS, ViewSet
 
 COLUMNS = (
     "video_id",
@@ -98,6 +98,8 @@ class Scorer:
                 }
                 continue
             assert isinstance(metric, Metric)
+            if not len(found[metric.name]):
+                continue  # the metric has nothing to say about this video: its prompt places nothing
             value = metric.compute(found[metric.name], self.references.get(metric.name))
             if not np.isfinite(value):
                 raise PanobenchError(f"{item.path}: {metric.name} came out as {value}")
@@ -233,6 +235,8 @@ def describe_reference(
 ) -> dict[str, np.ndarray]:
     """What the metrics that compare with real panoramas keep of them; each reference video is read once.
 
+    It is kept in the scorer's cache too, so that all methods of a comparison, and all later ones, find it there.
+
     Args:
         files: reference videos.
         scorer: only its metrics with the need "reference" are asked; the reference is resampled as the scored videos
@@ -257,14 +261,36 @@ def describe_reference(
                     f"the reference is {info.width}x{info.height}, the scored videos are "
                     f"{wanted.width}x{wanted.height}; statistics of different sizes do not compare"
                 )
-            found = scorer.observe(file, asking)
+            keys = {metric.name: _digest_key(metric, file, scorer) for metric in asking}
+            digests = {name: scorer.cache.get(key) for name, key in keys.items()}
+            missing = [metric for metric in asking if digests[metric.name] is None]
+            found = scorer.observe(file, missing) if missing else {}
         except PanobenchError as error:
             raise PanobenchError(f"{file}: {_without_path(str(error), file)}") from error
-        for metric in asking:
-            kept[metric.name].append(_finite(metric, metric.digest(found[metric.name]), file))
+        for metric in missing:
+            digest = _finite(metric, metric.digest(found[metric.name]), file)
+            scorer.cache.put(keys[metric.name], digest)
+            digests[metric.name] = digest
+        for name, known in digests.items():
+            kept[name].append(cast(np.ndarray, known))
         if advance:
             advance(1)
     return {name: np.stack(described) for name, described in kept.items()}
+
+
+def _digest_key(metric: AnyMetric, file: Path, scorer: Scorer) -> dict[str, object]:
+    """Everything that decides what a metric keeps of a reference video."""
+    views, judge = scorer.views, scorer.networks.judge
+    return {
+        "digest": [metric.name, metric.version, metric.model_dump()],
+        "video": content_hash(file),
+        "resample": scorer.resample and scorer.resample.record(),
+        "fps": scorer.fps,
+        "views": [VIEW_SETS[views.name], views.fov_deg, views.size] if views else None,
+        "judge": [judge.sha256, judge.preprocessing, judge.device.type] if judge else None,
+        "networks": scorer.networks.record(),
+        "code": code_hash(),
+    }
 
 
 def reference_files(folder: str | Path) -> list[Path]:

@@ -76,7 +76,22 @@ def test_all_metrics_together_show_each_frame_to_each_network_once(videos, judge
     run(videos / "mine", request(videos, judge_folder, METRICS.names()), tmp_path / "out")
     own = 3 * 4
     reference = 3 * 4
-    assert looks == [VIEWS] * (own + reference)
+    # Seam metrics show the judge strips besides, in batches of their own.
+    assert looks.count(VIEWS) == own + reference
+
+
+def test_the_reference_is_described_once_for_all_methods(videos, judge_folder, tmp_path, monkeypatch):
+    from evaluation import sphere_flow
+
+    pairs: list[int] = []
+    flow = sphere_flow.spherical_flow
+    monkeypatch.setattr(sphere_flow, "spherical_flow", lambda frames: pairs.append(len(frames) - 1) or flow(frames))
+    asked = request(videos, judge_folder, ["motion_distribution"], cache=FeatureCache(tmp_path / "cache"))
+    first = run(videos / "mine", asked, tmp_path / "a", "one")
+    assert pairs == [3] * 2 * (3 + 3)  # forward and backward, the reference and the videos
+    second = run(videos / "mine", asked, tmp_path / "b", "two")
+    assert len(pairs) == 12 + 6
+    assert first.record["refused"] == second.record["refused"]  # three videos are too few for a distribution
 
 
 def test_what_else_decides_the_features_is_in_the_key(videos, judge_folder, looks, tmp_path):
@@ -105,10 +120,10 @@ def test_where_a_clip_is_cut_changes_no_metric(videos, judge: Judge, tmp_path, m
     metrics = [m for m in create_metrics(dict.fromkeys(names)) if m.needs <= {"views", "flow", "prompt"}]
     write_video(tmp_path / "long.mp4", turning(2.0, frames=8, height=32), FPS)
     scorer = Scorer(metrics, ViewSet("sphere12", 90, 32), Networks(judge), cache=FeatureCache(tmp_path / "cache"))
-    whole = scorer.observe(tmp_path / "long.mp4", metrics, "a desert")
+    whole = scorer.observe(tmp_path / "long.mp4", metrics, "a desert behind us")
     monkeypatch.setattr(features, "STRETCH_PIXELS", new_frames * 32 * 64)
     for cut in (scorer, replace(scorer, cache=FeatureCache())):  # from what was kept, and anew
-        rows = cut.observe(tmp_path / "long.mp4", metrics, "a desert")
+        rows = cut.observe(tmp_path / "long.mp4", metrics, "a desert behind us")
         for metric in metrics:
             assert metric.compute(rows[metric.name]) == pytest.approx(
                 metric.compute(whole[metric.name]), rel=1e-9, abs=1e-12

@@ -17,7 +17,7 @@ from tests.evaluation.test_manifest import row_of, write_manifest
 from tests.evaluation.worlds import FPS, stretched, turning, write_set
 
 CHEAP = "seam_ratio,seam_percentile,flicker"
-PROMPTS = "video,prompt\n" + "".join(f"{name},a {name}\n" for name in ("dunes", "meadow", "sea"))
+PROMPTS = "video,prompt\n" + "".join(f"{name},a {name} behind us\n" for name in ("dunes", "meadow", "sea"))
 
 
 @pytest.fixture(scope="module")
