@@ -13,6 +13,8 @@ from core.files import disk_full, write_error
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "The pipeline, in its order (`make repro` runs all of it)": {
         "params": ("core.params_cli:params", "Check params.yaml and print what is in force."),
+        "profile": ("core.profiles:profile", "Switch params.yaml to another profile: nano or paper."),
+        "fetch": ("core.weights.cli:fetch", "Say which weights of the profile are missing, and where to get them."),
         "data": ("core.cli:data", "Prepare, caption (360TF), flow and encode the training set."),
         "train": ("core.cli:train", "Train one model of params.yaml: the panorama LoRA or the 360-Adapter."),
         "recipes": ("baselines.cli:recipes", "Resolve each method into the weights and switches it uses."),

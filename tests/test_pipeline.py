@@ -13,6 +13,7 @@ PACKAGES = ("core", "baselines", "evaluation", "study_app")
 STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 # stage -> the module that does its work, below the command line
 WORK = {
+    "fetch": "core.weights.fetch",
     "prepare": "core.data.prepare",
     "caption": "core.data.caption",
     "flow": "core.data.flowstage",

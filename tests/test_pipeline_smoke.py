@@ -20,7 +20,7 @@ from tests.smoke import PROMPTS, Clone
 from tests.study_app.raters import begin, rate_everything
 
 EVERYTHING = [
-    "prepare", "caption", "flow", "encode",
+    "fetch", "prepare", "caption", "flow", "encode",
     "train@panorama_lora", "train@adapter360", "recipes",
     "generate@panorama_lora", "generate@360dvd", "score@panorama_lora", "score@360dvd",
     "compare", "study", "study_analysis", "track",
