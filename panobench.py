@@ -15,7 +15,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "params": ("core.params_cli:params", "Check params.yaml and print what is in force."),
         "profile": ("core.profiles:profile", "Switch params.yaml to another profile: nano or paper."),
         "fetch": ("core.weights.cli:fetch", "Say which weights of the profile are missing, and where to get them."),
-        "data": ("core.cli:data", "Prepare, caption (360TF), flow and encode the training set."),
+        "data": ("core.data.cli:data", "Build a training set: probe, split, caption (360TF), flow, encode, check."),
         "train": ("core.cli:train", "Train one model of params.yaml: the panorama LoRA or the 360-Adapter."),
         "recipes": ("baselines.cli:recipes", "Resolve each method into the weights and switches it uses."),
         "generate": ("baselines.cli:generate", "Generate the prompt set's videos with one method."),

@@ -12,16 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from baselines.prompts import read_prompts, sample_seed
 from baselines.recipes import read_recipe
-from core.data.partial import identity_hash
+from core.data.flowstage import encoding_of
+from core.data.work import identity_hash
 from core.errors import PanobenchError
 from core.files import exclusive, publish_directory, read_json, sha256, write_json, write_text
-from core.flow import flow_condition
+from core.flow import condition_maps, flow_condition
 from core.model.base import default_device, load_adapter360, load_base, personalise, with_trigger
 from core.model.pipeline import Pipeline360
 from core.params_schema import Params
@@ -190,7 +192,9 @@ def load_motion(params: Params) -> Tensor | None:
             f"{params.generation.motion}: generation.motion must be a flow video of at least {video.frames} frames of "
             f"{video.width} x {video.height} pixels, found {len(maps)} of {maps.shape[2]} x {maps.shape[1]}"
         )
-    return flow_condition(torch.from_numpy(maps).permute(0, 3, 1, 2))[None].clamp(-1, 1)
+    encoding = encoding_of(Path(params.generation.motion).parent)
+    maps = np.ascontiguousarray(condition_maps(maps, encoding, params.flow.range_px))
+    return flow_condition(torch.from_numpy(maps).permute(0, 3, 1, 2), encoding)[None].clamp(-1, 1)
 
 
 def _row(sample: Sample, method: str, path: Path, shape: tuple[int, ...], commit: dict[str, Any]) -> dict[str, Any]:

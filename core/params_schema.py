@@ -51,31 +51,56 @@ class Base(Section):
 
 
 class Dataset(Section):
-    """Where clips come from: the procedural world (`nano`), or a folder in WEB360's layout."""
+    """Where clips come from: the procedural world (`nano`), a folder of raw footage, or one in WEB360's layout."""
 
     source: str
+    #: Clips of the procedural world; a folder gives all that it has.
     train_clips: Positive
     #: Never trained on; metrics that compare distributions read them.
     reference_clips: Positive
     #: Source frames per clip; training draws windows of video.frames from them.
     frames: Positive
+    #: Clips of one raw source at most, spread evenly over it.
+    per_source: Positive = 100
+    #: Share of the sources, of a folder without a split of its own, that become reference clips.
+    test_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    #: The eye to keep of stereo footage; null rejects it.
+    crop_eye: Literal["top", "bottom", "left", "right"] | None = None
+    #: Keep static, frozen and black clips, marked in the column `flags`.
+    keep_flagged: bool = False
 
 
 class Caption(Section):
     """360 Text Fusion."""
 
-    fusion: Literal["rules"]
+    #: given: the captions that clips come with; else a BLIP folder or hub id.
+    captioner: str = "given"
+    #: What fuses four captions: built-in rules, an OpenAI-compatible endpoint (named in the environment, see
+    #: docs/data.md), or a local chat model.
+    fusion: Literal["rules", "chat", "local"]
+    #: Folder or hub id of the local chat model.
+    fusion_model: str | None = None
     #: One caption of the whole ERP instead of four fused views: the ablation "without 360TF".
     whole_erp: bool = False
+    #: Pictures that are captioned at a time.
+    batch: Positive = 16
 
 
 class Flow(Section):
     """Optical flow of the training clips."""
 
-    backend: Literal["dis"]
+    backend: Literal["dis", "raft", "panoflow"]
+    #: Checkpoint of raft or panoflow.
+    weights: str | None = None
     #: Cyclic flow estimation: flow may cross the seam.
     cyclic: bool = True
-    #: Largest displacement that the stored maps hold, in ERP pixels per frame.
+    #: Estimate on views of the poles too.
+    tangent: bool = True
+    #: Estimate backwards too, and record where both agree; doubles the time.
+    confidence: bool = False
+    #: Of the stored pictures: panobench, or as the authors of 360DVD stored them.
+    encoding: Literal["panobench", "released"] = "panobench"
+    #: Displacement, in ERP pixels per frame, at which the model's motion condition is full.
     range_px: Annotated[float, Field(gt=0)]
 
 
@@ -87,6 +112,8 @@ class Encode(Section):
     circular: bool = True
     #: Encode a mirrored copy of each clip too, for training.*.random_flip; doubles the time and the cache.
     mirror: bool = False
+    #: Keep the condition at 1/n of its size, averaged; the VAE's factor (8) keeps it at latent resolution.
+    flow_scale: Annotated[int, Field(ge=1, le=16)] = 1
 
 
 class Validation(Section):

@@ -58,10 +58,12 @@ class _Box:
 def read_spherical(path: str | Path) -> Spherical | None:
     """The spherical metadata of an MP4's video track; None if there is none.
 
+    Only the index is read, however long the video is.
+
     Raises:
         PanobenchError: not an MP4, or a damaged one.
     """
-    data = _read(path)
+    data = _read_index(path)
     v1 = v2 = stereo = None
     for box in _descend(path, data, 0, len(data)):
         content = data[box.body : box.end]
@@ -198,6 +200,29 @@ def _read(path: str | Path) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         raise PanobenchError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _read_index(path: str | Path) -> bytes:
+    """The `moov` box of an MP4; empty if it has none."""
+    try:
+        with open(path, "rb") as file:
+            length = file.seek(0, 2)
+            start = 0
+            while start < length:
+                file.seek(start)
+                header = file.read(16)
+                size = int.from_bytes(header[:4], "big")
+                size = int.from_bytes(header[8:16], "big") if size == 1 else size or length - start
+                whole = size >= 8 and start + size <= length
+                if header[4:8] == b"moov" and whole:
+                    file.seek(start)
+                    return file.read(size)
+                if not whole:
+                    raise PanobenchError(f"{path}: not an MP4, or a damaged one (at byte {start})")
+                start += size
+    except OSError as error:
+        raise PanobenchError(f"{path}: cannot be read ({error.strerror})") from error
+    return b""
 
 
 def _boxes(path: str | Path, data: bytes, start: int, end: int) -> Iterator[_Box]:

@@ -159,7 +159,7 @@ def _decode(path: str | Path, container: "av.container.InputContainer", stream: 
     for packet in _packets(path, container, stream):
         for frame in packet.decode():
             try:
-                picture = _to_rgb(frame)
+                picture = to_rgb(frame)
             except VideoError as error:
                 raise VideoError(f"{path}: {error}") from None
             if shape is not None and picture.shape != shape:
@@ -280,7 +280,7 @@ _TRANSPARENT = ("yuva420p", "rgba", "bgra", "argb", "abgr", "pal8")
 _WRAP = 16  # pixels of continuation, more than any of swscale's chroma filters reaches
 
 
-def _to_rgb(frame: "av.VideoFrame") -> np.ndarray:
+def to_rgb(frame: "av.VideoFrame") -> np.ndarray:
     """RGB ``(H, W, 3)`` of a decoded frame; the chroma of a panorama in 8-bit 4:2:0 is interpolated across the seam."""
     height, width = frame.height, frame.width
     if frame.format.name in _DEEP:  # 10 and 12 bits: rounded to 8, then as the others
@@ -307,7 +307,7 @@ def _refuse_transparent(frame: "av.VideoFrame") -> None:
 
 
 def _to_yuv(picture: np.ndarray) -> "av.VideoFrame":
-    """BT.709 yuv420p of RGB ``(H, W, 3)``; the inverse of ``_to_rgb``, around the sphere for panoramas too."""
+    """BT.709 yuv420p of RGB ``(H, W, 3)``; the inverse of ``to_rgb``, around the sphere for panoramas too."""
     import av
 
     height, width = picture.shape[:2]

@@ -11,13 +11,15 @@ import yaml
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("core", "baselines", "evaluation", "study_app")
 STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-# stage -> the module that does its work, below the command line
+# stage -> the modules that do its work, below the command line
 WORK = {
     "fetch": "core.weights.fetch",
-    "prepare": "core.data.prepare",
+    "probe": "core.data.probe",
+    "split": "core.data.split core.data.film core.data.existing",
     "caption": "core.data.caption",
     "flow": "core.data.flowstage",
     "encode": "core.data.encode",
+    "check": "core.data.check",
     "train": "core.train.run",
     "recipes": "baselines.recipes",
     "generate": "baselines.generate",
@@ -35,7 +37,9 @@ PLUMBING = {
     "core/params_explain.py",
     "core/params_schema.py",
     "core/registry.py",
-    "core/data/partial.py",
+    "core/data/sources.py",
+    "core/data/work.py",
+    "core/shards.py",
     "study_app/params.py",
 }
 
@@ -64,8 +68,8 @@ def imports(file: Path) -> set[str]:
 
 
 def imported_files(module: str) -> set[str]:
-    """Every file of this project that a module needs, itself included, less empty packages and plumbing."""
-    todo, seen = {module}, set()
+    """Every file of this project that modules need, itself included, less empty packages and plumbing."""
+    todo, seen = set(module.split()), set()
     while todo:
         name = todo.pop()
         seen.add(name)

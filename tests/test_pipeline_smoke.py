@@ -20,7 +20,7 @@ from tests.smoke import PROMPTS, Clone
 from tests.study_app.raters import begin, rate_everything
 
 EVERYTHING = [
-    "fetch", "prepare", "caption", "flow", "encode",
+    "fetch", "probe", "split", "caption", "flow", "encode", "check",
     "train@panorama_lora", "train@adapter360", "recipes",
     "generate@panorama_lora", "generate@360dvd", "score@panorama_lora", "score@360dvd",
     "compare", "study", "study_analysis", "track",
@@ -179,7 +179,7 @@ def test_a_full_disk_is_one_line_and_the_next_run_goes_on(clone: Clone, small_di
     params = clone.params | {"profile": "full", "dataset": clone.params["dataset"] | {"train_clips": 60}}
     (clone.root / "full.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     (clone.root / "outputs/full").symlink_to(small_disk)
-    done = clone.run("panobench", "data", "prepare", "--params", "full.yaml")
+    done = clone.run("panobench", "data", "split", "--params", "full.yaml")
     assert done.returncode == 1
     error = done.stderr.splitlines()[-1]
     assert error.startswith("panobench: error: outputs/full/")
@@ -188,6 +188,6 @@ def test_a_full_disk_is_one_line_and_the_next_run_goes_on(clone: Clone, small_di
     assert not half_files(small_disk)
     assert not (small_disk / "dataset").exists()
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
-    done = clone.run("panobench", "data", "prepare", "--params", "full.yaml")
+    done = clone.run("panobench", "data", "split", "--params", "full.yaml")
     assert done.returncode == 0, done.stderr
     assert len(list((small_disk / "dataset/train/videos").iterdir())) == 60

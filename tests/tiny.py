@@ -136,7 +136,7 @@ def tiny_params(base: tuple[Path, Path], /, **sections) -> "Params":
 
 
 def write_tiny_clips(folder: Path, clips: int = 3, frames: int = FRAMES + 2) -> None:
-    """`clips.csv` and `videos/` as `panobench data prepare` writes them: smooth noise that drifts to the right."""
+    """`clips.csv` and `videos/` as `panobench data split` writes them: smooth noise that drifts to the right."""
     import numpy as np
 
     from core.data.clips import YAWS, Clip, write_clips
@@ -161,7 +161,7 @@ def encode_tiny(params: "Params") -> Path:
 
     out = params.outputs
     write_tiny_clips(out / "dataset/train", params.dataset.train_clips, params.dataset.frames)
-    caption_stage(out / "dataset/train/clips.csv", out / "captions/clips.csv")
+    caption_stage(out / "dataset/train/clips.csv", out / "captions/clips.csv", params.caption, out / "partial/caption")
     flow_stage(out / "dataset/train/clips.csv", out / "flows", out / "partial/flow", params.flow)
     encode_stage(
         params,
@@ -183,3 +183,47 @@ def exit_code_of(function: Callable[..., None], *arguments: object) -> int | Non
     process.start()
     process.join()
     return process.exitcode
+
+
+def write_tiny_blip(folder: Path) -> Path:
+    """A captioner of the real class with random weights and a vocabulary of a few words."""
+    from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration, BlipImageProcessor, BlipProcessor
+
+    folder.mkdir(parents=True, exist_ok=True)
+    words = [
+        "a",
+        "the",
+        "red",
+        "blue",
+        "ball",
+        "tower",
+        "road",
+        "meadow",
+        "desert",
+        "lake",
+        "mountain",
+        "sky",
+        "cloud",
+        "house",
+        "tree",
+        "at",
+        "noon",
+        "night",
+    ]
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
+    small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = {**small, "vocab_size": len(vocabulary), "encoder_hidden_size": 16, "max_position_embeddings": 64}
+    special = {"bos_token_id": 2, "eos_token_id": 3, "sep_token_id": 3, "pad_token_id": 0}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = BlipConfig(
+            text_config={**text, **special}, vision_config={**small, "image_size": 32, "patch_size": 16}, **special
+        )
+        model = BlipForConditionalGeneration(config)
+        for name, parameter in model.named_parameters():
+            torch.nn.init.normal_(parameter, std=0.5 if "norm" not in name.lower() else 0.1)
+        model.save_pretrained(folder)
+    pictures = BlipImageProcessor(size={"height": 32, "width": 32})
+    BlipProcessor(pictures, BertTokenizer(str(folder / "vocab.txt"))).save_pretrained(folder)
+    return folder

@@ -1,173 +1,190 @@
-"""360 Text Fusion (360DVD, section 3.1): four captions of four views become one caption of the panorama.
-
-The paper asks a chat model; `rules` needs no network and gives the same text every time. It takes the captions apart
-into phrases, keeps each thing once in its fullest wording, settles what contradicts, and orders the rest as WEB360's
-captions are: the place, what stands in it, the sky, the time.
-"""
+"""`panobench data caption`: 360 Text Fusion. Four views are captioned, and their captions fused into one."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
-from tqdm import tqdm
-
-from core.data.clips import YAWS, Clip, read_clips, write_clips
+from core.data.clips import YAWS, Clip, read_clips, video_path, write_clips
+from core.data.fusion import fuse_captions
+from core.data.work import ALL, Step, stamp
 from core.errors import PanobenchError
+from core.files import read_json, write_json
+from core.params_schema import Caption
+from core.shards import Shard
 
-_TIMES = {
-    "dawn": ("dawn", "sunrise", "early morning", "morning"),
-    "day": ("noon", "sunny", "daylight", "daytime", "midday"),
-    "sunset": ("sunset", "evening", "dusk"),
-    "night": ("night", "midnight"),
-}
+_BLIP_CLIPS = 8  # clips whose views are captioned together
 
 
-def _set(words: str) -> frozenset[str]:
-    return frozenset(re.findall(r"\w+", words))
+class Fuser(Protocol):
+    """Fuses four captions."""
+
+    @property
+    def description(self) -> str:
+        """What is recorded with a caption."""
+
+    def fuse(self, views: Sequence[str]) -> str:
+        """One caption of four, yaw 0, 90, 180, 270 degrees."""
 
 
-_PLACE_NOUNS = _set(
-    """desert dune sand meadow field grass snow plain water lake sea ocean river beach forest city street town valley
-    park room church hall island coast pool canyon volcano"""
-)
-_EMPTY = _set("a an the of in on at with and to over under above by into from its is are some very")
-_MODIFIERS = _set(
-    """large big small calm hot red orange yellow green blue purple white black dashed sandy grassy snowy covered clear
-    cloudy bright"""
-)
-# Words that announce a picture instead of saying what it shows.
-_BOILERPLATE = re.compile(
-    r"^(?:an? )?(?:(?:panoramic|360[- ]degree|wide) )?(?:view|photo|picture|image|panorama|scene)s? of (?=\S)", re.I
-)
-# What several views say of one and the same thing around the viewer; one wording of each is enough.
-_SUBJECTS = (("mountain", "hill"), ("road", "street"), ("cloud",), ("clear",), ("camera", "moving", "turning"))
-_CLOUDS, _CLEAR = re.compile(r"\bcloud(?:s|y)?\b", re.I), re.compile(r"\bclear\b.*\bsky\b|\bcloudless\b", re.I)
-_PREPOSITION = re.compile(
-    r"^(?P<things>an? .+?) (?P<link>standing on|in front of|rolling over|floating over|on|over|above|in) (?P<place>.+)$"
-)
+class Rules:
+    """The built-in deterministic fusion: no network, no model."""
+
+    description = "rules"
+
+    def fuse(self, views: Sequence[str]) -> str:
+        """See `core.data.fusion`."""
+        return fuse_captions(views)
 
 
-def _words(phrase: str) -> frozenset[str]:
-    """Content words in a common form: lower case, no plural s, sandy and sand the same."""
-    found = set()
-    for word in re.findall(r"[a-z0-9]+", phrase.lower()):
-        if word in _EMPTY:
-            continue
-        word = {"sandy": "sand", "grassy": "grass", "snowy": "snow", "cloudy": "cloud"}.get(word, word)
-        found.add(word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us")) else word)
-    return frozenset(found)
+def caption_stage(
+    clips_csv: Path,  # with `videos/` beside it
+    output: Path,  # a clips CSV in a folder of its own
+    settings: Caption,
+    partial: Path,
+    shard: Shard = ALL,
+) -> bool:
+    """Write the clips with their captions; whether all have one.
 
-
-def _time_of(phrase: str) -> str | None:
-    """The time of day a phrase names, or None."""
-    text = phrase.lower()
-    return next((time for time, words in _TIMES.items() if any(re.search(rf"\b{w}\b", text) for w in words)), None)
-
-
-def _phrases(caption: str) -> list[str]:
-    """The comma-separated phrases of a caption without picture words and final stop."""
-    parts = (part.strip(" .") for part in caption.replace(";", ",").split(","))
-    return [stripped for part in parts if part and (stripped := _BOILERPLATE.sub("", part))]
-
-
-def fuse_captions(views: Sequence[str]) -> str:
-    """One caption from those of the views (yaw 0, 90, 180, 270 degrees), deterministic.
-
-    Every word for a thing or a place in any view is in the result; a thing named twice is there once, in its fullest
-    wording; one time of day remains, that of most views; a clear sky gives way to clouds seen in another view.
+    Clips that come with captions (`caption.captioner: given`) need columns yaw_0 to yaw_270, or, as in WEB360, a
+    caption in `name` already, which is kept. Columns of the result: the CSV's own, the four views', `whole` (of the
+    whole ERP, for the ablation), `captioner` and `fusion`: what made the caption.
 
     Raises:
-        PanobenchError: no view has a caption.
+        PanobenchError: no captions are given, or a model or an endpoint is not there.
     """
-    things: list[str] = []
-    places: list[str] = []
-    rest: list[str] = []
-    times: list[str] = []
-    link = ""
-    for phrase in (phrase for caption in views for phrase in _phrases(caption)):
-        match = _PREPOSITION.match(phrase)
-        around = match and (_is_place(match["place"]) or _words(match["place"]) == {"sky"})
-        if match and around and not _is_place(match["things"]):
-            things += re.split(r" and (?=an? )", match["things"])
-            # A view without ground has its things "in the sky", which every panorama has.
-            if _is_place(match["place"]):
-                link = link or match["link"]
-                places.append(match["place"])
-        elif _is_place(phrase):
-            places.append(phrase)
-        elif _time_of(phrase):
-            times.append(phrase)
-        elif _words(phrase) != {"sky"}:
-            rest.append(phrase)
-    if any(_CLOUDS.search(phrase) for phrase in rest):
-        rest = [phrase for phrase in rest if not _CLEAR.search(phrase)]
-    head = f" {link or 'in'} ".join(filter(None, [_join(_fullest(things)), _join(_fullest(places))]))
-    fused = ", ".join(filter(None, [head, *_once_per_subject(rest), _main_time(times)]))
-    if not fused:  # nothing but "the sky", or nothing at all
-        fused = next((caption.strip() for caption in views if caption.strip()), "")
-    if not fused:
-        raise PanobenchError("360 Text Fusion: no view has a caption")
-    return fused
+    clips = read_clips(clips_csv, need_captions=False)
+    given = settings.captioner == "given"
+    if given:
+        described = [[clip.videoid, clip.name, *(clip.columns.get(c, "") for c in (*YAWS, "whole"))] for clip in clips]
+    else:
+        described = [stamp(video_path(clips_csv.parent / "videos", clip.videoid)) for clip in clips]
+    fuser = make_fuser(settings)
+    size = 1 if given else _BLIP_CLIPS
+    _announce(fuser, clips)
+    describe = _given(clips_csv) if given else _blip(clips_csv, settings, YAWS)
+
+    def make(folder: Path, group: Sequence[Clip]) -> None:
+        todo = [clip for clip in group if not (folder / "views" / f"{clip.videoid}.json").exists()]
+        for clip, views in zip(todo, describe(todo), strict=True):
+            write_json(folder / "views" / f"{clip.videoid}.json", views)
+        for clip in group:
+            path = folder / f"{clip.videoid}.json"
+            if not path.exists():
+                write_json(path, _fused(read_json(folder / "views" / f"{clip.videoid}.json"), fuser, settings))
+
+    def finish(folder: Path) -> None:
+        columns = dict.fromkeys([*clips[0].columns, *YAWS, "whole", "captioner", "fusion"])
+        rows = []
+        for clip in clips:
+            made = read_json(folder / f"{clip.videoid}.json")
+            rows.append(Clip(clip.videoid, made["name"], {**clip.columns, **made}))
+        write_clips(folder / output.name, rows, list(columns))
+        for leftover in [*folder.glob("*.json"), *(folder / "views").glob("*.json")]:
+            if leftover.name != ".inputs.json":
+                leftover.unlink()
+        (folder / "views").rmdir()
+
+    return Step(
+        name="caption",
+        unit="clip" if given else f"{size} clips",
+        partial=partial,
+        final=output.parent,
+        inputs={"described": described, "settings": settings.model_dump(), "fusion": fuser.description},
+        items=[clips[first : first + size] for first in range(0, len(clips), size)],
+        path=lambda folder, group: folder / f"{group[-1].videoid}.json",
+        make=make,
+        finish=finish,
+    ).run(shard)
 
 
-def _is_place(phrase: str) -> bool:
-    """Whether a phrase names a place and not only the time or the sky over it."""
-    return bool(_words(phrase) & _PLACE_NOUNS) and not _CLOUDS.search(phrase)
+def make_fuser(settings: Caption) -> Fuser:
+    """What `caption.fusion` names."""
+    if settings.fusion == "rules" or settings.whole_erp:
+        return Rules()
+    from core.data.chat import ChatFuser, LocalFuser
+
+    if settings.fusion == "chat":
+        return ChatFuser.from_environment()
+    from core.model.base import default_device
+
+    if not settings.fusion_model:
+        raise PanobenchError("caption.fusion is 'local'; set caption.fusion_model to a chat model's folder or hub id")
+    return LocalFuser(settings.fusion_model, default_device())
 
 
-def _fullest(phrases: Sequence[str]) -> list[str]:
-    """Phrases without those whose words others say already; the fuller wordings win, order of first mention stays."""
-    kept: list[str] = []
-    said: set[str] = set()
-    order = {phrase: i for i, phrase in reversed(list(enumerate(phrases)))}
-    for phrase in sorted(order, key=lambda p: (-len(_words(p)), order[p])):
-        words = _words(phrase)
-        fuller = any(words <= _words(other) for other in kept)
-        # A place or sky said in other words is said; a thing is its colour and its noun together.
-        nouns = words - _MODIFIERS
-        repeated = bool(nouns) and nouns <= said and not (words & _MODIFIERS - {"sand", "grass", "snow"})
-        if fuller or repeated:
-            continue
-        kept.append(phrase)
-        said |= words
-    return sorted(kept, key=order.__getitem__)
+def _announce(fuser: Fuser, clips: Sequence[Clip]) -> None:
+    """Print what a paid endpoint will be asked for, before it is."""
+    estimate: Callable[[int, float], str] | None = getattr(fuser, "estimate", None)
+    if estimate is None:
+        return
+    letters = [sum(len(clip.columns.get(yaw, "")) for yaw in YAWS) for clip in clips]
+    known = [number for number in letters if number] or [4 * 50]
+    print(f"caption: {estimate(len(clips), sum(known) / len(known))}", file=sys.stderr)
 
 
-def _once_per_subject(phrases: Sequence[str]) -> list[str]:
-    """One phrase per subject of `_SUBJECTS`, the one with most words and among those the commonest; others as said."""
-    chosen: dict[str, str] = {}
-    count = Counter(phrases)
-    for phrase in phrases:
-        words = _words(phrase)
-        subject = next((names[0] for names in _SUBJECTS if words & set(names)), phrase)
-        best = chosen.setdefault(subject, phrase)
-        if (len(words), count[phrase]) > (len(_words(best)), count[best]):
-            chosen[subject] = phrase
-    return _fullest(list(chosen.values()))
+def _given(clips_csv: Path) -> Callable[[Sequence[Clip]], list[dict[str, str]]]:
+    """The captions that the CSV brings."""
+
+    def describe(clips: Sequence[Clip]) -> list[dict[str, str]]:
+        return [_of_row(clip, clips_csv) for clip in clips]
+
+    return describe
 
 
-def _join(phrases: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(phrases[:-1]), phrases[-1]])) if phrases else ""
+def _of_row(clip: Clip, source: Path) -> dict[str, str]:
+    whole = clip.columns.get("whole") or clip.name
+    if all(clip.columns.get(yaw) for yaw in YAWS):
+        return {yaw: clip.columns[yaw] for yaw in YAWS} | {"whole": whole, "captioner": "given"}
+    if any(clip.columns.get(yaw) for yaw in YAWS) or not clip.name:
+        raise PanobenchError(
+            f"{source}: clip {clip.videoid} has no captions of its four views; set caption.captioner to a BLIP folder "
+            "or hub id (or pass --captioner), such as Salesforce/blip-image-captioning-large"
+        )
+    fusion = clip.columns.get("fusion") or "given"
+    return {"name": clip.name, "whole": whole, "captioner": clip.columns.get("captioner") or "given", "fusion": fusion}
 
 
-def _main_time(times: Sequence[str]) -> str:
-    """The wording, among those of the time most views name, that was used most; the first one breaks ties."""
-    if not times:
-        return ""
-    main = Counter(_time_of(phrase) for phrase in times).most_common(1)[0][0]
-    return Counter(phrase for phrase in times if _time_of(phrase) == main).most_common(1)[0][0]
+def _blip(
+    clips_csv: Path, settings: Caption, columns: Sequence[str]
+) -> Callable[[Sequence[Clip]], list[dict[str, str]]]:
+    """Captions by BLIP, of each clip's middle frame; the model is loaded when the first clip needs it."""
+    loaded: list[Any] = []
+
+    def describe(clips: Sequence[Clip]) -> list[dict[str, str]]:
+        from core.data.captioner import Blip, views_of
+        from core.model.base import default_device
+        from core.video import read_video
+
+        if not clips:
+            return []
+        if not loaded:
+            loaded.append(Blip(settings.captioner, default_device()))
+        pictures = []
+        for clip in clips:
+            frames = read_video(video_path(clips_csv.parent / "videos", clip.videoid)).frames
+            middle = frames[len(frames) // 2]
+            pictures += [*views_of(middle), middle]
+        texts: list[str] = []
+        for first in range(0, len(pictures), settings.batch):
+            texts += loaded[0].describe(pictures[first : first + settings.batch])
+        names = [*columns, "whole"]
+        return [
+            dict(zip(names, texts[first : first + len(names)], strict=True)) | {"captioner": settings.captioner}
+            for first in range(0, len(texts), len(names))
+        ]
+
+    return describe
 
 
-def caption_stage(clips_csv: Path, output: Path, whole_erp: bool = False) -> None:
-    """Write `videoid,name,whole`: name is the fused caption, or that of the whole ERP (the ablation without 360TF)."""
-    fused = []
-    for clip in tqdm(read_clips(clips_csv, need_captions=False), desc="captions", unit="clip"):
-        whole = clip.columns.get("whole") or clip.name
-        name = whole if whole_erp else fuse_captions([clip.column(yaw, clips_csv) for yaw in YAWS])
-        if not name:
-            raise PanobenchError(f"{clips_csv}: clip {clip.videoid} has no caption of the whole picture ('whole')")
-        fused.append(Clip(clip.videoid, name, {"whole": whole}))
-    write_clips(output, fused, ["whole"])
+def _fused(views: dict[str, str], fuser: Fuser, settings: Caption) -> dict[str, str]:
+    """The clip's new columns, `name` among them."""
+    if settings.whole_erp:
+        if not views["whole"]:
+            raise PanobenchError("caption.whole_erp: a clip has no caption of the whole picture ('whole')")
+        return {**views, "name": views["whole"], "fusion": "none (whole ERP)"}
+    if "name" in views:  # came with its fused caption
+        return views
+    return {**views, "name": fuser.fuse([views[yaw] for yaw in YAWS]), "fusion": fuser.description}

@@ -25,7 +25,7 @@ class Clip:
         """A further column that must be there and not empty."""
         value = self.columns.get(name, "")
         if not value:
-            raise PanobenchError(f"{source}: clip {self.videoid} has no '{name}'; run `panobench data prepare` again")
+            raise PanobenchError(f"{source}: clip {self.videoid} has no '{name}'; run `panobench data split` again")
         return value
 
 
@@ -66,6 +66,15 @@ def read_clips(path: str | Path, need_captions: bool = True) -> list[Clip]:
     if not clips:
         raise PanobenchError(f"{path}: holds no clips")
     return clips
+
+
+def has_clips(path: Path) -> bool:
+    """Whether a clips CSV is there with at least one row: the test split of a single source has none."""
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return sum(1 for _ in zip(range(2), file, strict=False)) == 2
+    except OSError:
+        return False
 
 
 def write_clips(path: str | Path, clips: Iterable[Clip], columns: Sequence[str] = ()) -> None:

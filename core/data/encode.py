@@ -1,12 +1,15 @@
 """`panobench data encode`: latents, conditions and text embeddings, computed once; training reads nothing else.
 
 The cache: `index.json` (what is where), `clips-NNNNN.safetensors` (per clip `{videoid}.mean`, `.std` of the VAE's
-posterior, (F,4,h,w) fp16, unscaled, and `{videoid}.flow`, the flow maps (F,3,H,W) uint8) and `text.safetensors`
+posterior, (F,4,h,w) fp16, unscaled, and `{videoid}.flow`, the condition maps (F,3,H,W) uint8, or at 1/n of that size
+with `encode.flow_scale: n`) and `text.safetensors`
 (`embeddings`, (N,tokens,C) fp16, in the order of the index's `texts`).
 """
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,17 +18,21 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from core.data.clips import Clip, read_clips, video_path
-from core.data.partial import partial_folder
+from core.data.flowstage import encoding_of
+from core.data.work import ALL, Step, stamp
 from core.errors import PanobenchError
-from core.files import atomic_path, sha256, write_json
+from core.files import atomic_path, read_json, sha256, write_json
+from core.flow import condition_maps
 from core.model.base import default_device, encode_text, load_part, weights_hash
 from core.model.enhance import circular_padding
 from core.params_schema import Params
+from core.shards import Shard
 from core.train.cache import SCHEMA
 from core.video import read_video
 
@@ -57,9 +64,14 @@ def encode_stage(
     flows: Path,
     output: Path,
     partial: Path,  # unfinished folder, from which a killed run goes on
-) -> None:
-    """Encode every clip of the captions CSV; shards that an earlier run finished are kept."""
-    settings, device = params.encode, default_device()
+    ready: Path | None = None,  # a cache that the set came with; taken if it is of the same things
+    shard: Shard = ALL,
+) -> bool:
+    """Encode every clip of the captions CSV; whether all shards are there. Those of an earlier run are kept.
+
+    Raises:
+        PanobenchError: a file is missing, of another size, or its flow has another length.
+    """
     clips = read_clips(captions_csv)
     base = Path(params.base.model)
     if base.is_file():
@@ -67,63 +79,110 @@ def encode_stage(
     else:
         names = ("vae", "text_encoder", "tokenizer")
         hashes = {name: weights_hash(base / name) for name in names if (base / name).is_dir()}
-    inputs = {
-        "captions": sha256(captions_csv),
-        "videos": [sha256(video_path(videos, clip.videoid)) for clip in clips],
-        "flows": [sha256(video_path(flows, clip.videoid)) for clip in clips],
-        "encode": settings.model_dump(),
-        "video": params.video.model_dump(),
+    encoding = encoding_of(flows)
+    head = {
+        "schema": SCHEMA,
+        "mirrored": params.encode.mirror,
+        "flow": {"encoding": encoding, "range_px": params.flow.range_px, "scale": params.encode.flow_scale},
         "base": hashes,
+        "encode": params.encode.model_dump(exclude={"batch"}),
+        "video": params.video.model_dump(),
     }
-    with partial_folder(partial, output, inputs) as folder:
-        rows: list[dict[str, Any]] = []
-        vae = load_part(base, "vae", device=device, configs=params.base.configs)
-        with tqdm(total=len(clips), desc="encode", unit="clip") as bar:
-            for number, first in enumerate(range(0, len(clips), _CLIPS_PER_SHARD)):
-                shard, name = clips[first : first + _CLIPS_PER_SHARD], f"clips-{number:05d}.safetensors"
-                rows += _encode_shard(vae, shard, videos, flows, folder / name, params, bar)
-        texts = sorted({"", *(clip.name for clip in clips), *(clip.columns.get("whole") or "" for clip in clips)})
-        _encode_texts(params, texts, folder / "text.safetensors", device)
-        write_json(
-            folder / "index.json",
-            {"schema": SCHEMA, "mirrored": settings.mirror, "base": hashes, "texts": texts, "clips": rows},
-        )
+    paths = {clip.videoid: (video_path(videos, clip.videoid), video_path(flows, clip.videoid)) for clip in clips}
+    texts = sorted({"", *(clip.name for clip in clips), *(clip.columns.get("whole") or "" for clip in clips)})
+    if ready is not None and _is_of(ready, head, texts, clips, paths):
+        print(f"encode: {ready} is of the same clips, captions and weights; copied", file=sys.stderr)
+        shutil.copytree(ready, output, dirs_exist_ok=True)
+        return True
+    loaded: list[AutoencoderKL] = []
+
+    def make(folder: Path, group: tuple[int, list[Clip]]) -> None:
+        if not loaded:
+            loaded.append(load_part(base, "vae", device=default_device(), configs=params.base.configs))
+        _encode_shard(loaded[0], group[1], paths, folder / _shard_name(group[0]), params, encoding)
+
+    def finish(folder: Path) -> None:
+        _encode_texts(params, texts, folder / "text.safetensors", default_device())
+        rows = [row for number, group in groups for row in _index_rows(folder, _shard_name(number), group, paths)]
+        write_json(folder / "index.json", head | {"texts": texts, "clips": rows})
+
+    groups = [(n, clips[i : i + _CLIPS_PER_SHARD]) for n, i in enumerate(range(0, len(clips), _CLIPS_PER_SHARD))]
+    return Step(
+        name="encode",
+        unit=f"{_CLIPS_PER_SHARD} clips",
+        partial=partial,
+        final=output,
+        inputs=head
+        | {"captions": sha256(captions_csv), "files": [[stamp(path) for path in pair] for pair in paths.values()]},
+        items=groups,
+        path=lambda folder, group: folder / _shard_name(group[0]),
+        make=make,
+        finish=finish,
+    ).run(shard)
+
+
+def _shard_name(number: int) -> str:
+    return f"clips-{number:05d}.safetensors"
+
+
+def _is_of(
+    ready: Path, head: dict[str, Any], texts: Sequence[str], clips: Sequence[Clip], paths: dict[str, tuple[Path, Path]]
+) -> bool:
+    """Whether a cache holds exactly these clips, encoded like this."""
+    if not (ready / "index.json").is_file():
+        return False
+    index = read_json(ready / "index.json")
+    if any(index.get(key) != value for key, value in (head | {"texts": list(texts)}).items()):
+        return False
+    rows = index["clips"]
+    return [row["videoid"] for row in rows] == [clip.videoid for clip in clips] and all(
+        row["sha256"] == [sha256(path) for path in paths[row["videoid"]]] for row in rows
+    )
 
 
 def _encode_shard(
-    vae: AutoencoderKL, clips: Sequence[Clip], videos: Path, flows: Path, path: Path, params: Params, bar: tqdm
-) -> list[dict[str, Any]]:
-    """Write one shard unless it is there, and return the index rows of its clips."""
-    from safetensors import safe_open
-
+    vae: AutoencoderKL, clips: Sequence[Clip], paths: dict[str, tuple[Path, Path]], path: Path, params: Params,
+    encoding: str,
+) -> None:  # fmt: skip
+    """Write one shard."""
     settings, tensors = params.encode, {}
-    if path.is_file():
-        with safe_open(str(path), framework="pt") as file:
-            lengths = {clip.videoid: file.get_slice(f"{clip.videoid}.flow").get_shape()[0] for clip in clips}
-        bar.update(len(clips))
-    else:
-        for clip in clips:
-            frames = read_video(video_path(videos, clip.videoid)).frames
-            maps = read_video(video_path(flows, clip.videoid)).frames
-            _check_size(video_path(videos, clip.videoid), frames, params)
-            _check_size(video_path(flows, clip.videoid), maps, params)
-            if len(maps) != len(frames):
-                raise PanobenchError(f"{flows / clip.videoid}.mp4: {len(maps)} maps for {len(frames)} frames")
-            for suffix, pictures in [("", frames), ("_mirrored", frames[:, :, ::-1].copy())][: 1 + settings.mirror]:
-                mean, std = encode_video(vae, pictures, settings.batch, settings.circular)
-                tensors[f"{clip.videoid}.mean{suffix}"], tensors[f"{clip.videoid}.std{suffix}"] = mean, std
-            tensors[f"{clip.videoid}.flow"] = torch.from_numpy(maps).permute(0, 3, 1, 2).contiguous()
-            bar.update()
-        lengths = {clip.videoid: len(tensors[f"{clip.videoid}.flow"]) for clip in clips}
-        with atomic_path(path) as temporary:
-            save_file(tensors, temporary)
+    for clip in clips:
+        video, flow = paths[clip.videoid]
+        frames, pictures = read_video(video).frames, read_video(flow).frames
+        _check_size(video, frames, params)
+        _check_size(flow, pictures, params)
+        if len(pictures) != len(frames):
+            raise PanobenchError(f"{flow}: {len(pictures)} maps for {len(frames)} frames")
+        for suffix, shown in [("", frames), ("_mirrored", frames[:, :, ::-1].copy())][: 1 + settings.mirror]:
+            mean, std = encode_video(vae, shown, settings.batch, settings.circular)
+            tensors[f"{clip.videoid}.mean{suffix}"], tensors[f"{clip.videoid}.std{suffix}"] = mean, std
+        maps = torch.from_numpy(condition_maps(pictures, encoding, params.flow.range_px)).permute(0, 3, 1, 2)
+        tensors[f"{clip.videoid}.flow"] = _shrunk(maps, settings.flow_scale)
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary)
+
+
+def _shrunk(maps: Tensor, scale: int) -> Tensor:
+    """Condition maps (F,3,H,W) uint8 averaged over squares of `scale` pixels."""
+    if scale == 1:
+        return maps.contiguous()
+    return torch.nn.functional.avg_pool2d(maps.float(), scale).round().byte().contiguous()
+
+
+def _index_rows(
+    folder: Path, shard: str, clips: Sequence[Clip], paths: dict[str, tuple[Path, Path]]
+) -> list[dict[str, Any]]:
+    """What the index says of a shard's clips."""
+    with safe_open(str(folder / shard), framework="pt") as file:
+        lengths = {clip.videoid: file.get_slice(f"{clip.videoid}.flow").get_shape()[0] for clip in clips}
     return [
         {
             "videoid": clip.videoid,
             "frames": lengths[clip.videoid],
             "caption": clip.name,
             "whole": clip.columns.get("whole") or clip.name,
-            "shard": path.name,
+            "shard": shard,
+            "sha256": [sha256(path) for path in paths[clip.videoid]],
         }
         for clip in clips
     ]

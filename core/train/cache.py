@@ -13,13 +13,15 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from core.errors import PanobenchError
 from core.files import read_json
-from core.flow import flow_condition
+from core.flow import flow_condition, mirror_maps
 from core.model.enhance import roll_columns
+from core.sphere import pad_sphere
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass
@@ -77,6 +79,36 @@ class Cache:
         self.mirrored: bool = self.index["mirrored"]
         self._text_rows = {text: row for row, text in enumerate(self.index["texts"])}
         self._shards: dict[str, Any] = {}
+        self._refuse_broken()
+
+    def _refuse_broken(self) -> None:
+        """Every clip of the index must be there in full: training never swaps one for another."""
+        for row in self.clips:
+            shard = self._shard(row["shard"])
+            for name in ("mean", "std", "flow"):
+                try:
+                    frames = shard.get_slice(f"{row['videoid']}.{name}").get_shape()[0]
+                except Exception as error:
+                    raise PanobenchError(
+                        f"{self.folder / row['shard']}: lacks '{row['videoid']}.{name}' ({error}); encode again"
+                    ) from error
+                if frames != row["frames"]:
+                    raise PanobenchError(
+                        f"{self.folder / row['shard']}: '{row['videoid']}.{name}' has {frames} frames, the index says "
+                        f"{row['frames']}; encode again"
+                    )
+
+    def _shard(self, name: str) -> Any:
+        """An open file of the cache."""
+        if name not in self._shards:
+            path = self.folder / name
+            if not path.is_file():
+                raise PanobenchError(f"{path}: missing from the encoded training set; encode again")
+            try:
+                self._shards[name] = safe_open(str(path), framework="pt")
+            except Exception as error:
+                raise PanobenchError(f"{path}: not a readable shard ({error}); encode again") from error
+        return self._shards[name]
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -115,8 +147,9 @@ class Cache:
 
     def condition(self, clip: int, start: int, frames: int, stride: int = 1, mirrored: bool = False) -> Tensor:
         """Motion condition of a window, (F,3,H,W) float in [-1,1], as the adapter reads it."""
-        maps = self._read(clip, "flow", start, frames, stride)
-        return flow_condition(mirror_map(maps) if mirrored else maps)
+        maps, encoding = self._read(clip, "flow", start, frames, stride), self.index["flow"]["encoding"]
+        condition = flow_condition(mirror_maps(maps, encoding) if mirrored else maps, encoding)
+        return enlarge(condition, self.index["flow"]["scale"])
 
     def _read(self, clip: int, name: str, start: int, frames: int, stride: int) -> Tensor:
         row = self.clips[clip]
@@ -125,24 +158,21 @@ class Cache:
             raise PanobenchError(
                 f"{self.folder}: clip {row['videoid']} has {row['frames']} frames; {start} to {end - 1} were asked for"
             )
-        shard = row["shard"]
-        if shard not in self._shards:
-            path = self.folder / shard
-            if not path.is_file():
-                raise PanobenchError(f"{path}: missing from the encoded training set; encode again")
-            self._shards[shard] = safe_open(str(path), framework="pt")
-        key = f"{row['videoid']}.{name}"
+        shard, key = row["shard"], f"{row['videoid']}.{name}"
         try:
-            return self._shards[shard].get_slice(key)[start:end][::stride]
+            return self._shard(shard).get_slice(key)[start:end][::stride]
+        except PanobenchError:
+            raise
         except Exception as error:
             raise PanobenchError(f"{self.folder / shard}: cannot read '{key}' ({error}); encode again") from error
 
 
-def mirror_map(maps: Tensor) -> Tensor:
-    """Flow maps (..., 3, H, W) uint8 of the mirrored clip: columns reversed, and with them the sign of u."""
-    maps = maps.flip(-1)
-    maps[..., 0, :, :] = (256 - maps[..., 0, :, :].int()).clamp(1, 255).to(torch.uint8)
-    return maps
+def enlarge(condition: Tensor, scale: int) -> Tensor:
+    """A condition (F,3,h,w) kept at 1/scale of its size, back at its own: bilinear, around the sphere."""
+    if scale == 1:
+        return condition
+    grown = interpolate(pad_sphere(condition, 1, 1), scale_factor=scale, mode="bilinear", align_corners=False)
+    return grown[..., scale:-scale, scale:-scale]
 
 
 def seeded(*parts: int | str) -> torch.Generator:

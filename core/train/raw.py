@@ -19,12 +19,13 @@ from torch import Tensor
 
 from core.data.clips import read_clips, video_path
 from core.data.encode import encode_video
+from core.data.flowstage import encoding_of
 from core.errors import PanobenchError
 from core.files import sha256
-from core.flow import flow_condition
+from core.flow import condition_maps, flow_condition, mirror_maps
 from core.model.base import Base, encode_text
 from core.params_schema import Params
-from core.train.cache import Window, mirror_map
+from core.train.cache import Window
 from core.video import iter_video, probe_video
 
 
@@ -38,9 +39,11 @@ class RawClips:
         outputs = params.outputs
         self.folder, self.flows = outputs / "dataset/train/videos", outputs / "flows"
         self.base, self.size, self.encode = base, (params.video.height, params.video.width), params.encode
+        self.encoding, self.range_px = encoding_of(self.flows), params.flow.range_px
         captions = outputs / "captions/clips.csv"
         rows = read_clips(captions)
         digest = hashlib.sha256(captions.read_bytes())
+        digest.update(f"{self.encoding} {self.range_px}".encode())
         self.clips: list[dict[str, Any]] = []
         for clip in rows:
             paths = [video_path(folder, clip.videoid) for folder in (self.folder, self.flows)]
@@ -80,9 +83,10 @@ class RawClips:
         mean, std = encode_video(self.base.vae, pictures, self.encode.batch, self.encode.circular)
         condition = None
         if motion:
-            maps = torch.from_numpy(read(self.flows)).permute(0, 3, 1, 2)
-            maps = mirror_map(maps) if mirrored else maps
-            condition = flow_condition(maps.roll(pixels, -1))
+            stored = condition_maps(read(self.flows), self.encoding, self.range_px)
+            maps = torch.from_numpy(np.ascontiguousarray(stored)).permute(0, 3, 1, 2)
+            maps = mirror_maps(maps, self.encoding) if mirrored else maps
+            condition = flow_condition(maps.roll(pixels, -1), self.encoding)
         return Window(mean.float(), std.float(), condition)
 
 

@@ -13,7 +13,7 @@ import torch
 from diffusers import UNetMotionModel
 from torch import nn
 
-from core.data.partial import identity_hash
+from core.data.work import identity_hash
 from core.errors import PanobenchError, did_you_mean
 from core.files import publish_directory, write_json
 from core.model.base import Base, load_base, weights_hash

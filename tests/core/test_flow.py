@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 
 from core.errors import PanobenchError
 from core.flow import (
+    ENCODINGS,
+    condition_maps,
     decode_flow,
     encode_flow,
     estimate_flow,
     flow_condition,
     flow_to_directions,
     forward_backward_mask,
+    mirror_maps,
     spherical_displacement,
     warp_erp,
 )
@@ -132,7 +135,7 @@ def test_one_frame_has_no_flow():
 
 
 def test_wrong_input_is_named():
-    with pytest.raises(PanobenchError, match="unknown 'diss'; known: dis; did you mean 'dis'"):
+    with pytest.raises(PanobenchError, match="unknown 'diss'; known: dis, raft, panoflow; did you mean 'dis'"):
         estimate_flow(turning(0), backend="diss")
     with pytest.raises(ValueError, match="uint8 frames"):
         estimate_flow(turning(0).astype(np.float32))
@@ -210,33 +213,90 @@ def test_mask_keeps_what_comes_home_and_drops_the_rest():
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 1000), range_px=st.floats(0.5, 64))
-def test_codes_keep_flow_to_half_a_step(seed, range_px):
-    flow = np.random.default_rng(seed).uniform(-range_px, range_px, (2, 2, 4, 8)).astype(np.float32)
-    maps = encode_flow(flow, range_px)
-    assert maps.shape == (3, 4, 8, 3)
+@given(seed=st.integers(0, 1000), height=st.sampled_from([4, 32, 512]))
+def test_own_encoding_keeps_all_flow_that_the_sphere_has(seed, height):
+    """To an eighth of a pixel at the paper's size, poles included, where vectors are as long as half a turn."""
+    flow = np.random.default_rng(seed).uniform(-height, height, (2, 2, 4, 2 * height)).astype(np.float32)
+    flow[..., :2] *= 0.01
+    maps = encode_flow(flow)
+    assert maps.shape == (3, 4, 2 * height, 3)
     assert maps.dtype == np.uint8
-    decoded = decode_flow(maps, range_px)
-    assert np.abs(decoded[:2] - flow).max() <= range_px / 254 * 1.001
+    decoded = decode_flow(maps)
+    half_a_unit = 2 * height / 8192
+    assert half_a_unit <= 0.125
+    assert np.abs(decoded[:2] - flow).max() <= max(half_a_unit * 1.001, flow.max() - height + 2 * half_a_unit)
     np.testing.assert_array_equal(decoded[2], decoded[1])
+    np.testing.assert_array_equal(decode_flow(encode_flow(np.zeros_like(flow))), 0)
 
 
-def test_codes_of_still_far_and_mirrored():
-    flow = np.zeros((1, 2, 1, 2), np.float32)
-    assert encode_flow(flow, 8)[0, 0, 0].tolist() == [128, 128, 0]
-    condition = flow_condition(torch.from_numpy(encode_flow(flow, 8)).permute(0, 3, 1, 2))
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 1000))
+def test_released_encoding_decodes_to_half_a_pixel(seed):
+    rng = np.random.default_rng(seed)
+    length, angle = rng.uniform(0, 24.9, (2, 8, 16)), rng.uniform(-np.pi, np.pi, (2, 8, 16))
+    flow = np.stack((length * np.cos(angle), length * np.sin(angle)), axis=1).astype(np.float32)
+    decoded = decode_flow(encode_flow(flow, "released"), "released")[:2]
+    assert np.hypot(*(decoded - flow).transpose(1, 0, 2, 3)).max() < 0.5
+    far = decode_flow(encode_flow(4 * flow / np.hypot(flow[:, :1], flow[:, 1:]) * 25, "released"), "released")[:2]
+    assert np.abs(np.hypot(far[:, 0], far[:, 1]) - 25).max() < 0.01
+    cosine = (far * flow).sum(1) / np.hypot(far[:, 0], far[:, 1]) / np.hypot(flow[:, 0], flow[:, 1])
+    assert np.degrees(np.arccos(cosine.clip(-1, 1))).max() < 2
+
+
+@pytest.mark.parametrize(
+    ("flow", "rgb"),
+    [
+        ((0, 0), (0, 0, 0)),  # the wheel's white, inverted
+        # To the left by 25: atan2(-v, -u) = 0, half way around the wheel, place 27: between cyan (25) and blue (36) by
+        # 2 of 11 steps: (0, 255 - 46, 255), inverted (255, 46, 0), red and blue swapped.
+        ((-24.99, 0), (0, 46, 255)),
+        # To the right: -pi, place 0: red, inverted (0, 255, 255), swapped.
+        ((24.99, 0), (255, 255, 0)),
+        # Beyond 25: three quarters of red, 191, inverted 64; what was dark stays dark.
+        ((60, 0), (255, 255, 64)),
+        # Upwards by 12.5: pi/2, place 40.5, saturation .5^1.1 = .4665 of a violet between blue and magenta.
+        ((0, -12.5), (0, 118, 77)),
+    ],
+)
+def test_released_encoding_of_known_vectors(flow, rgb):
+    """Worked out by hand from the published colour wheel and `video2flow.py`."""
+    picture = encode_flow(np.array(flow, np.float32).reshape(1, 2, 1, 1), "released")
+    assert picture[0, 0, 0].tolist() == pytest.approx(rgb, abs=1)
+
+
+def test_condition_of_still_far_and_mirrored():
+    flow = np.zeros((1, 2, 1, 16), np.float32)
+
+    def maps_of(field):
+        return condition_maps(encode_flow(field), "panobench", 2.0)
+
+    assert maps_of(flow)[0, 0, 0].tolist() == [128, 128, 0]
+    condition = flow_condition(torch.from_numpy(maps_of(flow)).permute(0, 3, 1, 2))
     assert condition[0, :, 0, 0].tolist() == [0.0, 0.0, -1.0]
-    flow[0, :, 0, 0] = (-32, 16)  # four times too long: the direction stays
-    maps = encode_flow(flow, 8)
-    assert decode_flow(maps, 8)[0, :, 0, 0].tolist() == pytest.approx([-8, 4], abs=0.04)
-    assert maps[0, 0, 0, 2] == 255
-    mirrored = encode_flow(flow * np.array([-1, 1], np.float32)[None, :, None, None], 8)
-    np.testing.assert_array_equal(mirrored[..., 0].astype(int), 256 - maps[..., 0].astype(int))
+    flow[0, :, 0, 0] = (-8, 4)  # four times too long: the direction stays
+    maps = maps_of(flow)
+    assert maps[0, 0, 0].tolist() == [1, 192, 255]
+    mirrored = maps_of(flow * np.array([-1, 1], np.float32)[None, :, None, None])
+    assert mirrored[0, 0, 0].tolist() == [255, 192, 255]
     assert (flow_condition(torch.from_numpy(maps).permute(0, 3, 1, 2)).abs() <= 1).all()
 
 
-def test_bad_ranges_are_refused():
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_mirrored_maps_are_those_of_the_mirrored_flow(encoding):
+    flow = np.random.default_rng(0).uniform(-6, 6, (3, 2, 8, 16)).astype(np.float32)
+    maps = condition_maps(encode_flow(flow, encoding), encoding, 8.0)
+    there = mirror_maps(torch.from_numpy(maps).permute(0, 3, 1, 2), encoding)
+    back = flow[..., ::-1] * np.array([-1, 1], np.float32)[:, None, None]
+    expected = condition_maps(encode_flow(np.ascontiguousarray(back), encoding), encoding, 8.0)
+    assert np.abs(there.permute(0, 2, 3, 1).numpy().astype(int) - expected).max() <= (
+        1 if encoding == "panobench" else 9
+    )
+
+
+def test_bad_flow_is_refused():
     with pytest.raises(ValueError, match="range_px"):
-        encode_flow(np.zeros((1, 2, 4, 8), np.float32), 0)
+        condition_maps(encode_flow(np.zeros((1, 2, 4, 8), np.float32)), "panobench", 0)
     with pytest.raises(ValueError, match="at least two frames"):
-        encode_flow(np.zeros((0, 2, 4, 8), np.float32), 8)
+        encode_flow(np.zeros((0, 2, 4, 8), np.float32))
+    with pytest.raises(PanobenchError, match="known: panobench, released"):
+        encode_flow(np.zeros((1, 2, 4, 8), np.float32), "middlebury")

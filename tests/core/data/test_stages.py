@@ -10,17 +10,20 @@ import numpy as np
 import pytest
 import torch
 
-from core.data.caption import caption_stage, fuse_captions
+from core.data.caption import caption_stage
 from core.data.clips import YAWS, Clip, read_clips, write_clips
 from core.data.encode import encode_video
 from core.data.flowstage import flow_stage
-from core.data.partial import partial_folder
+from core.data.fusion import fuse_captions
+from core.data.work import ALL, Step
 from core.errors import PanobenchError
 from core.flow import decode_flow
 from core.model.base import decode_latents, load_part
 from core.model.enhance import circular_padding
 from core.nano.captions import caption, shown_in
 from core.nano.scene import sample_scene
+from core.params_schema import Caption
+from core.shards import Shard
 from core.sphere import view_directions
 from core.train.cache import Cache
 from core.video import read_video
@@ -92,11 +95,13 @@ def test_nothing_to_fuse_is_refused():
 
 def test_caption_stage_and_its_ablation(tmp_path):
     write_tiny_clips(tmp_path, clips=2)
-    caption_stage(tmp_path / "clips.csv", tmp_path / "out/clips.csv")
+    rules = Caption(fusion="rules")
+    assert caption_stage(tmp_path / "clips.csv", tmp_path / "out/clips.csv", rules, tmp_path / "partial")
     assert [clip.name for clip in read_clips(tmp_path / "out/clips.csv")] == [
         "a red ball on a green meadow, at noon"
     ] * 2
-    caption_stage(tmp_path / "clips.csv", tmp_path / "out/clips.csv", whole_erp=True)
+    whole = Caption(fusion="rules", whole_erp=True)
+    assert caption_stage(tmp_path / "clips.csv", tmp_path / "out/clips.csv", whole, tmp_path / "partial")
     clips = read_clips(tmp_path / "out/clips.csv")
     assert [(clip.name, clip.columns["whole"]) for clip in clips] == [("a meadow", "a meadow")] * 2
 
@@ -138,7 +143,7 @@ def test_flow_maps_point_where_the_picture_moves_and_are_lossless(tiny_base, tmp
         maps = read_video(f"outputs/tiny/flows/clip{number}.mp4").frames
         assert len(maps) == FRAMES + 2
         assert (maps[-1] == maps[-2]).all()
-        u, v = decode_flow(maps, 8).transpose(1, 0, 2, 3)
+        u, v = decode_flow(maps).transpose(1, 0, 2, 3)
         assert np.median(u) == pytest.approx(2, abs=0.3)  # the tiny clips drift by 2 px a frame
         assert np.median(np.abs(v)) < 0.3
 
@@ -226,26 +231,42 @@ def test_encode_names_a_missing_video_and_a_wrong_size(tiny_base, tmp_path, monk
         flow_stage(Path("outputs/tiny/dataset/train/clips.csv"), Path("f"), Path("p"), flow)
 
 
-def test_partial_folder_keeps_its_own_and_drops_others(tmp_path):
-    def run(inputs, fail=False):
-        with partial_folder(tmp_path / "partial", tmp_path / "final", inputs) as folder:
-            found = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-            (folder / f"file{len(found)}").write_text("x")
-            (folder / ".file.1.tmp.mp4").write_text("half")
-            if fail:
+def test_a_step_keeps_its_own_files_drops_others_and_is_done_once(tmp_path):
+    made = []
+
+    def run(inputs, items="abc", fail_at=None, shard=ALL):
+        def make(folder, item):
+            if item == fail_at:
                 raise KeyboardInterrupt
-        return found
+            (folder / f".{item}.1.tmp.txt").write_text("half")
+            (folder / f"{item}.txt").write_text("x")
+            made.append(item)
 
-    for inputs in ({"a": 1}, {"a": 1}, {"a": 2}):
+        step = Step(
+            "test", "item", tmp_path / "partial", tmp_path / "final", inputs, items,
+            lambda folder, item: folder / f"{item}.txt", make,
+        )  # fmt: skip
+        return step.run(shard)
+
+    for inputs, fail_at in (({"a": 1}, "b"), ({"a": 1}, "c"), ({"a": 2}, "b")):
         with pytest.raises(KeyboardInterrupt):
-            run(inputs, fail=True)
-    assert run({"a": 2}) == ["file0"]
-    assert sorted(path.name for path in (tmp_path / "final").iterdir()) == ["file0", "file1"]
+            run(inputs, fail_at=fail_at)
+    assert made == ["a", "b", "a"]
+    assert not run({"a": 2}, shard=Shard(1, 2))
+    assert not (tmp_path / "final").exists()
+    assert run({"a": 2}, shard=Shard(0, 2))
+    assert made == ["a", "b", "a", "b", "c"]
+    assert sorted(path.name for path in (tmp_path / "final").iterdir()) == ["a.txt", "b.txt", "c.txt"]
     assert not (tmp_path / "partial").exists()
+    assert run({"a": 2}, shard=Shard(1, 2))
+    assert len(made) == 5
+    (tmp_path / "final/b.txt").unlink()
+    assert run({"a": 2})
+    assert made[5:] == ["a", "b", "c"]
 
 
-def test_view_columns_are_what_prepare_writes():
-    from core.data.prepare import COLUMNS
+def test_view_columns_are_what_filming_writes():
+    from core.data.film import COLUMNS
 
     assert set(YAWS) <= set(COLUMNS)
     assert "whole" in COLUMNS

@@ -12,13 +12,13 @@ import torch
 from safetensors.torch import load_file
 
 from core.errors import PanobenchError
-from core.flow import flow_condition
+from core.flow import flow_condition, mirror_maps
 from core.model.base import encode_text, load_adapter360, load_base
 from core.model.enhance import circular_padding, roll_columns
 from core.model.pipeline import Pipeline360
 from core.params_schema import AdapterTraining
 from core.train.adapter import adapter_loss, build_adapter
-from core.train.cache import Cache, draw_clips, mirror_map, seeded
+from core.train.cache import Cache, draw_clips, seeded
 from core.train.diffusion import Batch, Drawing, DrawingAhead, Losses, Rows
 from core.train.loop import LoopSettings, fit
 from core.train.raw import RawClips
@@ -331,7 +331,7 @@ def test_loss_of_equations_9_and_10_by_hand():
 def test_mirrored_flow_points_the_other_way():
     maps = torch.full((1, 3, 2, 4), 128, dtype=torch.uint8)
     maps[0, 0, 0, 0], maps[0, 1, 0, 0] = 255, 200  # top left moves right and down
-    mirrored = mirror_map(maps)
+    mirrored = mirror_maps(maps)
     condition, expected = flow_condition(mirrored), flow_condition(maps).flip(-1)
     assert torch.equal(condition[:, 0], -expected[:, 0])
     assert torch.equal(condition[:, 1:], expected[:, 1:])
