@@ -10,7 +10,7 @@ from pathlib import Path
 
 from core.data.clips import Clip, read_clips, video_path, write_clips
 from core.data.flowstage import RECORD
-from core.data.split import test_sources
+from core.data.split import held_out_sources
 from core.data.work import ALL, Step, stamp
 from core.errors import PanobenchError
 from core.files import atomic_path, sha256
@@ -117,7 +117,7 @@ def _divided(name: str, clips: Sequence[Clip], test_share: float, seed: int) -> 
     if name != "all":
         return {name: list(clips)}
     sources = [clip.columns.get("source") or clip.videoid for clip in clips]
-    testing = test_sources(sources, test_share, seed)
+    testing = held_out_sources(sources, test_share, seed)
     return {
         "train": [clip for clip, source in zip(clips, sources, strict=True) if source not in testing],
         "reference": [clip for clip, source in zip(clips, sources, strict=True) if source in testing],

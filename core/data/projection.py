@@ -19,9 +19,9 @@ _BLACK = 24  # of 255; bars of compressed video are not quite 16
 
 #: Seam gap above which the edges do not continue each other; neighbouring columns have 0, unrelated ones 1.
 SEAM_GAP = 0.32
-#: Share of a picture's usual change along its rows that is left at both poles; a point has none.
-POLE_CHANGE = 0.47
-#: Change along the rows next to a pole against change across them; a perspective picture has about 1.
+#: Product of the two measures of a pole above which neither pole is one point; rows of a flat picture have about 1.
+POLES = 0.45
+#: Change along the rows next to a pole against change across them, below which it surely is one.
 POLE_GRAIN = 0.3
 #: Correlation of the two halves of a stereo pair.
 STEREO_LIKENESS = 0.75
@@ -99,10 +99,10 @@ def _flat(seam: float, change: tuple[float, float], grain: tuple[float, float], 
     edges = "the left and right edge do not continue each other: a perspective or partial picture"
     if seam > (0.65 if spherical else SEAM_GAP):
         return edges
-    if min(change) > POLE_CHANGE and not (poles and min(poles) < POLE_GRAIN):
+    if min(change) * min(poles, default=1.0) > POLES:
         return "the top and bottom rows are not one point each: no full sphere"
     # Blurred backgrounds change little from edge to edge; then both poles have to look like poles.
-    doubtful = seam > 0.18 and max(change) > POLE_CHANGE - 0.1 and min(change) > 0.15
+    doubtful = seam > 0.18 and max(change) > 0.37 and min(change) > 0.15
     if not spherical and doubtful and poles and min(poles) > 2 * POLE_GRAIN:
         return edges
     return ""
@@ -141,7 +141,7 @@ def seam_gap(grey: np.ndarray) -> float:
         far = float(np.median([step(c, (c + width // 3 + 7 * k) % width) for k, c in enumerate(columns)]))
         # Beside the edge itself the columns next to it: one spoilt column of a bad stitch is no end of the picture.
         seam = min(step(-1, 0), step(-2, 1), step(-1, 1), step(-2, 0))
-        gaps.append((seam - near) / (far - near) if far - near > 0.75 else 0.0)
+        gaps.append((seam - near) / (far - near) if far - near > 0.3 else 0.0)
     return float(np.clip(np.median(gaps), 0, 1.5))
 
 
@@ -164,12 +164,17 @@ def _residual(a: np.ndarray, b: np.ndarray) -> float:
 def pole_change(grey: np.ndarray) -> tuple[float, float]:
     """Change along the top and along the bottom row against that of all rows: 0 for a point, about 1 for any row.
 
-    Rows are smoothed along the longitude first, so that noise and the texture round a pole do not count.
+    Rows are smoothed along the longitude first, so that noise and the texture round a pole do not count, and what all
+    rows share may be taken out: lenses of one camera expose differently.
     """
-    smooth = grey.reshape(*grey.shape[:2], 32, -1).mean(-1)
-    change = np.median(smooth.std(axis=2), axis=0)
-    usual = float(np.mean(change[len(change) // 4 : -len(change) // 4])) + 1.0
-    return float(change[:2].mean() / usual), float(change[-2:].mean() / usual)
+    logs = 60 * np.log(grey.reshape(*grey.shape[:2], 32, -1).mean(-1) + 16)
+    logs -= logs.mean(axis=2, keepdims=True)
+    shares = []
+    for smooth in (logs, logs - np.median(logs, axis=1, keepdims=True)):  # with and without what all rows share
+        change = np.median(smooth.std(axis=2), axis=0)
+        usual = float(np.mean(change[len(change) // 4 : -len(change) // 4])) + 0.5
+        shares.append((float(change[:2].mean() / usual), float(change[-2:].mean() / usual)))
+    return min(share[0] for share in shares), min(share[1] for share in shares)
 
 
 def pole_grain(grey: np.ndarray) -> tuple[float, float]:

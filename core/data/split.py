@@ -239,7 +239,7 @@ def _finish(folder: Path, sources: Sequence[Source], settings: SplitSettings, na
             f"no clip of {settings.frames} frames is left; the reasons: "
             + "; ".join(sorted({str(row["reason"]) for row in rejected}))
         )
-    testing = test_sources([clip["source"] for clip in clips], settings.test_share, settings.seed)
+    testing = held_out_sources([clip["source"] for clip in clips], settings.test_share, settings.seed)
     for name, wanted in zip(names, (False, True), strict=True):
         mine = [clip for clip in clips if (clip["source"] in testing) == wanted]
         _write_split(folder, name, mine)
@@ -251,7 +251,7 @@ def _finish(folder: Path, sources: Sequence[Source], settings: SplitSettings, na
         (folder / part).rmdir()
 
 
-def test_sources(sources: Sequence[str], share: float, seed: int) -> set[str]:
+def held_out_sources(sources: Sequence[str], share: float, seed: int) -> set[str]:
     """The sources, of one per clip, that no training sees: their clips are at most about `share` of all.
 
     In an order that name and seed decide; at least one source of two or more, the smallest if all are larger.
