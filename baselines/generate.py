@@ -21,10 +21,11 @@ from baselines.prompts import read_prompts, sample_seed
 from baselines.recipes import read_recipe
 from core.data.flowstage import encoding_of
 from core.data.work import identity_hash
+from core.device import default_device
 from core.errors import PanobenchError
 from core.files import exclusive, publish_directory, read_json, sha256, write_json, write_text
 from core.flow import condition_maps, flow_condition
-from core.model.base import default_device, load_adapter360, load_base, personalise, with_trigger
+from core.model.base import load_adapter360, load_base, personalise, with_trigger
 from core.model.pipeline import Pipeline360
 from core.params_schema import Params
 from core.shards import Shard

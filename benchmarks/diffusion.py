@@ -32,9 +32,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from benchmarks.random_base import SIZES, RandomClips, Size, random_adapter, random_base
+from core.device import default_device
 from core.files import write_json, write_text
 from core.model.adapter import inject_features
-from core.model.base import default_device
 from core.model.pipeline import Pipeline360
 from core.params_schema import AdapterTraining
 from core.train.adapter import adapter_loss

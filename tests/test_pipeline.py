@@ -39,6 +39,7 @@ PLUMBING = {
     "core/registry.py",
     "core/data/sources.py",
     "core/data/work.py",
+    "core/device.py",
     "core/shards.py",
     "study_app/params.py",
 }

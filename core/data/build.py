@@ -54,5 +54,6 @@ def _look_ahead(params: Params, raw: Path, out: Path, until: str) -> None:
         from core.flow.raft import load_raft
 
         load_raft(params.flow.backend, params.flow.weights)
-    if "encode" in steps and not (Path(params.base.model) / "vae").is_dir():
-        raise PanobenchError(f"{params.base.model}/vae: missing; set base.model, or pass --base or --until flow")
+    base = Path(params.base.model)
+    if "encode" in steps and not (base.is_file() or (base / "vae").is_dir()):
+        raise PanobenchError(f"{base}/vae: missing; set base.model, or pass --base or --until flow")

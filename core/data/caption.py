@@ -108,7 +108,7 @@ def make_fuser(settings: Caption) -> Fuser:
 
     if settings.fusion == "chat":
         return ChatFuser.from_environment()
-    from core.model.base import default_device
+    from core.device import default_device
 
     if not settings.fusion_model:
         raise PanobenchError("caption.fusion is 'local'; set caption.fusion_model to a chat model's folder or hub id")
@@ -155,7 +155,7 @@ def _blip(
 
     def describe(clips: Sequence[Clip]) -> list[dict[str, str]]:
         from core.data.captioner import Blip, views_of
-        from core.model.base import default_device
+        from core.device import default_device
         from core.video import read_video
 
         if not clips:

@@ -26,10 +26,11 @@ from tqdm import tqdm
 from core.data.clips import Clip, read_clips, video_path
 from core.data.flowstage import encoding_of
 from core.data.work import ALL, Step, stamp
+from core.device import default_device
 from core.errors import PanobenchError
 from core.files import atomic_path, read_json, sha256, write_json
 from core.flow import condition_maps
-from core.model.base import default_device, encode_text, load_part, weights_hash
+from core.model.base import encode_text, load_part, weights_hash
 from core.model.enhance import circular_padding
 from core.params_schema import Params
 from core.shards import Shard

@@ -16,6 +16,7 @@ import torch
 
 from core.data.clips import Clip, read_clips, video_path
 from core.data.work import ALL, Step, stamp
+from core.device import default_device
 from core.errors import PanobenchError
 from core.files import atomic_path, read_json, write_json
 from core.flow import Estimator, encode_flow, estimate_flow, forward_backward_mask, make_estimator
@@ -85,9 +86,7 @@ class _Estimate:
     def estimator(self) -> Estimator:
         if self.settings.backend == "dis":
             return make_estimator("dis")
-        return make_estimator(
-            self.settings.backend, self.settings.weights, "cuda" if torch.cuda.is_available() else "cpu"
-        )
+        return make_estimator(self.settings.backend, self.settings.weights, default_device())
 
     def make(self, folder: Path, clip: Clip) -> None:
         video = read_video(video_path(self.videos, clip.videoid))

@@ -196,11 +196,6 @@ def _load(kind: Any, folder: Path, dtype: torch.dtype, device: str | torch.devic
     return frozen(module.to(device))
 
 
-def default_device() -> torch.device:
-    """The first CUDA device where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def frozen(module: Any) -> Any:
     """Evaluation mode, no gradients; returns the module."""
     return module.eval().requires_grad_(False)

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from core.device import default_device
 from core.errors import PanobenchError
-from core.model.base import default_device
 
 
 @dataclass(frozen=True)
