@@ -310,6 +310,65 @@ def test_a_rater_with_a_phone_comes_to_the_completion_code(server: Server, seam_
     store.close()
 
 
+@pytest.mark.slow
+def test_fingers_two_tabs_and_the_closed_page_of_the_organiser(server: Server, seam_bundle: Bundle, visit):
+    store = Store(seam_bundle, str(server.database))
+    before = len(stored(server))
+    (token,) = store.invite()
+    page = visit(f"{server.url}/?rater={token}", width=390, height=844)
+    begin(page)
+
+    # One finger turns both views, two fingers zoom both.
+    touch = page.context.new_cdp_session(page)
+
+    def fingers(kind: str, *points: tuple[float, float]) -> None:
+        named = [{"x": px, "y": py, "id": index} for index, (px, py) in enumerate(points)]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": named})
+
+    page.get_by_role("button", name="Pause").click()
+    while state(page)["yaw"] == "0.00":  # until the page has come to rest under the finger
+        box = page.locator("[data-side=left] canvas").bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        fingers("touchStart", (x, y))
+        for moved in (20, 40, 60, 80):
+            fingers("touchMove", (x - moved, y))
+        fingers("touchEnd")
+        page.evaluate("() => new Promise(requestAnimationFrame)")
+    view = {name: float(state(page)[name]) for name in ("yaw", "pitch")}
+    assert 15 < view["yaw"] < 60
+    assert max(off(image, **view) for image in pictures(page, "phone-dragged").values()) < 6
+    fingers("touchStart", (x - 20, y), (x + 20, y))
+    for spread in (30, 40, 60):
+        fingers("touchMove", (x - spread, y), (x + spread, y))
+    fingers("touchEnd")
+    page.locator('.player:not([data-fov="90.0"])').wait_for()
+    assert float(state(page)["fov"]) < 60
+
+    # A second tab shows the same pair; what the first one saved stays, and the second one goes on from there.
+    other = page.context.new_page()
+    other.set_default_timeout(30_000)
+    other.goto(f"{server.url}/?rater={token}")
+    ready(other)
+    look(page)
+    look(other)
+    choose(page, "Left")
+    choose(other, "Right")
+    page.get_by_role("button", name="Save and go on").click()
+    page.get_by_text("Pair 2 of 2").wait_for()
+    other.get_by_role("button", name="Save and go on").click()
+    other.get_by_text("Pair 2 of 2").wait_for()
+    assert len(stored(server)) == before + 5
+    mine = store.rater(token).id
+    with store.read() as connection:
+        query = f"select choice from answer join assignment on id = assignment_id where rater_id = '{mine}'"
+        assert connection.exec_driver_sql(query).scalars().all() == ["left"] * 5
+
+    other.goto(f"{server.url}/organiser")
+    other.get_by_text("This page is closed.").wait_for()
+    assert token not in other.content()
+    store.close()
+
+
 def test_four_at_a_time_with_practice_on_a_phone_and_in_german(chromium, visit, tmp_path: Path):
     clips = [
         write_method(tmp_path / name, f"{name}method", {"p0": "a sphere", "p1": "another"}, lambda _: direction_clip())

@@ -17,7 +17,9 @@ from study_app.analysis.report import write_report
 from study_app.analysis.sources import read_study
 from study_app.analysis.votes import Votes, from_rows, read_export
 from study_app.bundle import KEY_FILE, Bundle, load_key
-from study_app.export import export
+from study_app.export import export, table
+from study_app.params import StudyParams
+from study_app.prepare import prepare
 from study_app.store import Store
 from tests.study_app.analysis.ballots import METHODS, paired, planted, row, votes
 from tests.study_app.raters import begin, rate_everything
@@ -232,6 +234,25 @@ def test_database_csv_and_json_give_one_result(store: Store, big_bundle: Bundle,
     assert results[0]["study"]["answers"] == 4 * 24 * 5
     assert results[0]["study"]["control_answers"] > 0
     assert list(results[0]["criteria"]) == big_bundle.criteria
+
+
+def test_best_of_four_from_the_apps_database(four_methods: list[Path], tmp_path: Path, database: str):
+    bundle = prepare(four_methods, tmp_path / "study", StudyParams(mode="best-of-four"))
+    store = Store(bundle, database)
+    for _ in range(3):
+        rate_everything(store, begin(store))
+    key = load_key(bundle.folder / KEY_FILE, bundle.study.study_id)
+    export(store, key, tmp_path / "votes.csv")
+    rows = [r for r in table(store, key) if r["kind"] == "scored" and r["criterion"] == "content"]
+    store.close()
+    found, _ = read_study(bundle.folder, database)
+    result = analyse(found, PLAN)
+    assert result == analyse(read_export(tmp_path / "votes.csv"), PLAN)
+    assert result["study"]["mode"] == "best-of-four"
+    for method, share in result["criteria"]["content"]["shares"].items():
+        assert share["value"] == pytest.approx(sum(r["preferred"] == method for r in rows) / 24)
+    write_report(result, tmp_path / "analysis")
+    assert "Percent of the choices" in (tmp_path / "analysis/index.html").read_text()
 
 
 def test_without_a_database_nothing_is_made_and_an_export_in_its_place_is_read(big_bundle: Bundle, tmp_path: Path):
