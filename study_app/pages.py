@@ -236,7 +236,7 @@ def _instructions(store: Store, texts: Texts, token: str, rater: Rater) -> None:
             stimuli = (control.sound, *[control.damaged] * (len(bundle.study.methods) - 1 if best else 1))
             st.markdown(f"**{words.example}.** {describe(store, texts, control.kind, stimuli, control.sound)}")
             view = "seam" if control.kind == "broken_seam" else "look"
-            show_player(bundle, texts, f"example-{control.criterion}", stimuli, [], view)
+            show_player(bundle, texts, f"example-{control.criterion}", stimuli, [], view, reveal=False)
         st.markdown(words.forced if best else words.tie)
         st.info(words.link)
         go = (store, token, "instructed")

@@ -6,6 +6,7 @@ const PITCH = [-90, 90];
 const VIEWS = ["look", "seam", "flat", "up", "down"];
 const LAYOUTS = ["side", "swipe", "toggle"];
 const SEAM_LOOKED = 0.5;      // seconds for which the seam has to be in sight
+const SETTLING = 500;         // milliseconds for which a page may still grow after the videos are there
 const clamp = (value, [low, high]) => Math.min(high, Math.max(low, value));
 const wrap = (degrees) => ((((degrees + 180) % 360) + 360) % 360) - 180;
 
@@ -31,7 +32,6 @@ class Player {
     this.data = data;
     this.report = report;
     if (data.trial === this.trial) return;
-    const first = this.trial === null;
     this.trial = data.trial;
     this.furnish(data.sides.length);
     this.label(data);
@@ -45,8 +45,26 @@ class Player {
     delete this.box.dataset.seen;
     this.show();
     if (data.view === "seam") this.act("seam");
-    if (!first) this.box.scrollIntoView({ block: "center" });
+    if (data.reveal) this.reveal(data.trial);
     this.load(data);
+  }
+
+  // A new page begins where the last one was scrolled to, and grows while it is drawn: the videos are kept in sight
+  // until they are loaded, or until the rater does something.
+  reveal(trial) {
+    const over = new AbortController();
+    for (const name of ["wheel", "pointerdown", "keydown"]) {
+      window.addEventListener(name, () => over.abort(), { capture: true, signal: over.signal });
+    }
+    let until = null;
+    const step = (time) => {
+      if (over.signal.aborted) return;
+      if (this.stop.signal.aborted || this.trial !== trial || time > (until ?? Infinity)) return void over.abort();
+      this.box.scrollIntoView({ block: "start" });
+      if (this.loaded || this.box.dataset.status === "error") until ??= time + SETTLING;
+      requestAnimationFrame(step);
+    };
+    requestAnimationFrame(step);
   }
 
   // As many screens as there are videos.

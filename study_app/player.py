@@ -41,7 +41,13 @@ def labels(bundle: Bundle, texts: Texts, count: int) -> dict[str, str]:
 
 
 def show_player(
-    bundle: Bundle, texts: Texts, trial: str, stimuli: tuple[str, ...], following: list[str], view: str = "look"
+    bundle: Bundle,
+    texts: Texts,
+    trial: str,
+    stimuli: tuple[str, ...],
+    following: list[str],
+    view: str = "look",
+    reveal: bool = True,
 ) -> bool:
     """Show the videos of a trial. The key is the same on every page, so the player stays and changes its videos.
 
@@ -52,6 +58,7 @@ def show_player(
         stimuli: ids of the videos, from left to right.
         following: stimulus ids of the next trial, fetched ahead into the browser's cache.
         view: where the rater looks first, look or seam.
+        reveal: scroll to the videos, wherever the page before was scrolled to.
 
     Returns:
         Whether the player has reported that all videos of this trial were seen, and the seam looked at.
@@ -66,6 +73,7 @@ def show_player(
             "video": bundle.study.video.model_dump(),
             "texts": texts.player.model_dump(),
             "view": view,
+            "reveal": reveal,
         },
         default={"seen": None},
         on_seen_change=_nothing,
