@@ -228,6 +228,7 @@ def _instructions(store: Store, texts: Texts, token: str, rater: Rater) -> None:
         chosen = st.radio(
             words.questions,
             criteria,
+            index=next((index for index, criterion in enumerate(criteria) if criterion in examples), 0),
             key="example",
             format_func=lambda c: f"**{by_id[c].title}.** {by_id[c].definition}",
         )
