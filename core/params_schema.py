@@ -255,6 +255,12 @@ class Weights(Section):
 
     #: torchvision's AlexNet, under LPIPS.
     lpips: str | None = None
+    #: Inception-v3 of 2015-12-05 as TorchScript, under KID and OmniFID.
+    inception: str | None = None
+    #: The panorama autoencoder of FAED.
+    faed: str | None = None
+    #: I3D as TorchScript, or a VideoMAE folder, under FVD.
+    video: str | None = None
 
 
 class Scoring(Section):

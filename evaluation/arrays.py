@@ -5,6 +5,7 @@ runs each network once on them, whoever asks. A batch is always the views of one
 stretches changes nothing.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -14,8 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.sphere import erp_to_cubemap
 from evaluation.networks import Networks
 from evaluation.perceptual import Perceptual
+from evaluation.pixels import view_statistics
 from evaluation.strips import bridged, squares, strips
 from evaluation.views import ViewSet, resize_views
 from evaluation.weights import Role
@@ -34,7 +37,19 @@ ArrayName = Literal[
     # (N, 16) LPIPS from the strip around each meridian, the seam's first, to itself bridged (evaluation/strips.py).
     "strip_lpips",
     "strip_lpips_judge",
+    # (N, V, 6) statistics of each view (evaluation/pixels.py).
+    "view_statistics",
+    # (n, V, 2048) and (n, 6, 2048) Inception features of each view and of each face of the cube, of every fourth frame.
+    "inception",
+    "cube_inception",
+    # (n, D) features of the panorama autoencoder, of every fourth frame.
+    "latitude_features",
+    # (1, V, D) features of the clip that each view sees, where the first frames are complete.
+    "view_clips",
 ]
+
+# Consecutive frames are nearly the same picture: distributions are estimated from every fourth.
+_EVERY = 4
 
 
 @dataclass
@@ -150,6 +165,78 @@ class StripLpips(Extractor):
         return network.distance(*pair).unflatten(0, (len(around), -1)).mean(dim=1)
 
 
+class ViewStatistics(Extractor):
+    """(V, 6): see evaluation/pixels.py."""
+
+    def take(self, glance: Glance) -> Tensor:
+        """See view_statistics."""
+        return view_statistics(glance.views)
+
+
+class _EveryFourth(Extractor):
+    """Looks at every fourth frame, from the first."""
+
+    def __init__(self) -> None:
+        self._next = 0
+
+    @abstractmethod
+    def look(self, glance: Glance) -> Tensor:
+        """The row of a frame that is looked at."""
+
+    def take(self, glance: Glance) -> Tensor | None:
+        """A row, if this is such a frame."""
+        self._next += 1
+        return self.look(glance) if (self._next - 1) % _EVERY == 0 else None
+
+
+class ViewInception(_EveryFourth):
+    """(V, 2048): Inception features of the views."""
+
+    def look(self, glance: Glance) -> Tensor:
+        """See Inception.features."""
+        assert glance.networks.inception is not None
+        return glance.networks.inception.features(glance.views)
+
+
+class CubeInception(_EveryFourth):
+    """(6, 2048): Inception features of the faces of the cube, in the order of CUBE_FACES."""
+
+    def look(self, glance: Glance) -> Tensor:
+        """See Inception.features; faces are as fine as the ERP is in their middle."""
+        assert glance.networks.inception is not None
+        faces = erp_to_cubemap(glance.erp, round(glance.erp.shape[-1] / math.pi))[0]
+        return glance.networks.inception.features(faces)
+
+
+class LatitudeFeatures(_EveryFourth):
+    """(D,): features of the panorama autoencoder."""
+
+    def look(self, glance: Glance) -> Tensor:
+        """See Autoencoder.features."""
+        assert glance.networks.faed is not None
+        return glance.networks.faed.features(glance.erp)[0]
+
+
+class ViewClips(Extractor):
+    """(V, D): features of the clip that each view sees, once the frames that the network takes have been seen."""
+
+    def __init__(self) -> None:
+        self._frames: list[Tensor] = []  # (V, 3, s, s) each
+
+    def take(self, glance: Glance) -> Tensor | None:
+        """See VideoNetwork.features."""
+        network = glance.networks.video
+        assert network is not None
+        if len(self._frames) == network.frames:
+            return None
+        self._frames.append(network.prepare(glance.views))
+        if len(self._frames) < network.frames:
+            return None
+        features = network.features(torch.stack(self._frames, dim=1))
+        self._frames = [torch.empty(0)] * network.frames  # done; nothing of it is needed any more
+        return features
+
+
 @dataclass(frozen=True)
 class Array:
     """How an array is made.
@@ -159,21 +246,41 @@ class Array:
         role: the network it takes.
         of_views: whether it takes a view set.
         paired: whether it takes the true video.
+        rows_at: numbers of all frames, (F,), and the networks -> the numbers of those that give a row.
     """
 
     make: Callable[[], Extractor]
     role: Role | None = None
     of_views: bool = True
     paired: bool = False
+    rows_at: Callable[[np.ndarray, Networks], np.ndarray] = lambda frames, networks: frames
+
+
+def _but_the_first(frames: np.ndarray, networks: Networks) -> np.ndarray:
+    return frames[1:]
+
+
+def _every_fourth(frames: np.ndarray, networks: Networks) -> np.ndarray:
+    return frames[::_EVERY]
+
+
+def _when_complete(frames: np.ndarray, networks: Networks) -> np.ndarray:
+    assert networks.video is not None
+    return frames[networks.video.frames - 1 : networks.video.frames]
 
 
 ARRAYS: Mapping[str, Array] = {
-    "view_lpips": Array(lambda: ViewLpips("lpips"), "lpips"),
-    "view_lpips_judge": Array(lambda: ViewLpips("judge_lpips"), "judge_lpips"),
+    "view_lpips": Array(lambda: ViewLpips("lpips"), "lpips", rows_at=_but_the_first),
+    "view_lpips_judge": Array(lambda: ViewLpips("judge_lpips"), "judge_lpips", rows_at=_but_the_first),
     "paired_lpips": Array(lambda: PairedLpips("lpips"), "lpips", paired=True),
     "paired_lpips_judge": Array(lambda: PairedLpips("judge_lpips"), "judge_lpips", paired=True),
     "strip_lpips": Array(lambda: StripLpips("lpips"), "lpips", of_views=False),
     "strip_lpips_judge": Array(lambda: StripLpips("judge_lpips"), "judge_lpips", of_views=False),
+    "view_statistics": Array(ViewStatistics),
+    "inception": Array(ViewInception, "inception", rows_at=_every_fourth),
+    "cube_inception": Array(CubeInception, "inception", of_views=False, rows_at=_every_fourth),
+    "latitude_features": Array(LatitudeFeatures, "faed", of_views=False, rows_at=_every_fourth),
+    "view_clips": Array(ViewClips, "video", rows_at=_when_complete),
 }
 assert set(ARRAYS) == set(get_args(ArrayName))
 

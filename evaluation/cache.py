@@ -23,7 +23,18 @@ from evaluation.networks import Networks
 from evaluation.views import VIEW_SETS, ViewSet
 
 VARIABLE = "PANOBENCH_CACHE"
-_CODE = ("arrays.py", "judge.py", "networks.py", "perceptual.py", "sources.py", "views.py")
+_CODE = (
+    "arrays.py",
+    "autoencoder.py",
+    "inception.py",
+    "judge.py",
+    "networks.py",
+    "perceptual.py",
+    "sources.py",
+    "strips.py",
+    "video_network.py",
+    "views.py",
+)
 
 
 def cache_folder() -> Path:
@@ -92,11 +103,12 @@ class CachedWalk(Walk):
         content: Mapping[str, Any],
         frames: int,
     ) -> None:
-        self._store, self._frames, self._next = store, frames, 0
+        self._store, self._next = store, 0
         self._keys = {name: {**content, **_maker_key(name, view_set, networks)} for name in names if _has_network(name)}
         found = {name: store.get(key) for name, key in self._keys.items()}
-        # What compares a frame with the one before has a row less than there are frames.
-        self._known = {k: v for k, v in found.items() if v is not None and frames - 1 <= len(v) <= frames}
+        # The frames that rows belong to: all but the first, say, for what compares a frame with the one before.
+        self._at = {name: _rows_at(name, frames, networks) for name in found}
+        self._known = {k: v for k, v in found.items() if v is not None and len(v) == len(self._at[k])}
         self._parts: dict[str, list[np.ndarray]] = {}
         super().__init__(set(names) - self._known.keys(), view_set, networks)
 
@@ -107,9 +119,9 @@ class CachedWalk(Walk):
             self._parts.setdefault(name, []).append(arrays[name][seen:] if name == "views" else arrays[name])
         first, self._next = self._next, self._next + len(frames) - seen
         for name, array in self._known.items():
-            behind = self._frames - len(array)
-            start = first - seen if name == "views" else max(first - behind, 0)
-            arrays[name] = array[start : self._next - behind]
+            start, end = np.searchsorted(self._at[name], [first - seen * (name == "views"), self._next])
+            if end > start:
+                arrays[name] = array[start:end]
         return arrays
 
     def keep(self) -> None:
@@ -120,6 +132,11 @@ class CachedWalk(Walk):
 
 def _has_network(name: str) -> bool:
     return name == "views" or ARRAYS[name].role is not None
+
+
+def _rows_at(name: str, frames: int, networks: Networks) -> np.ndarray:
+    numbers = np.arange(frames)
+    return numbers if name == "views" else ARRAYS[name].rows_at(numbers, networks)
 
 
 def _maker_key(name: str, views: ViewSet | None, networks: Networks) -> dict[str, Any]:

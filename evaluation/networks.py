@@ -1,13 +1,16 @@
 """The networks that metrics may need, by role: passed in, loaded only if a metric asks for what they make."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from core.errors import PanobenchError
+from evaluation.autoencoder import Autoencoder, load_autoencoder
+from evaluation.inception import Inception, load_inception
 from evaluation.judge import Judge, load_judge
 from evaluation.perceptual import JudgeLpips, Lpips, load_lpips
+from evaluation.video_network import VideoNetwork, load_video_network
 from evaluation.weights import Role, find_weights
 
 
@@ -19,11 +22,17 @@ class Networks:
         judge: the CLIP model.
         judge_lpips: a distance of LPIPS's form over the judge's image tower.
         lpips: the published LPIPS.
+        inception: Inception-v3 of FID and KID.
+        faed: the panorama autoencoder.
+        video: I3D or VideoMAE.
     """
 
     judge: Judge | None = None
     judge_lpips: JudgeLpips | None = None
     lpips: Lpips | None = None
+    inception: Inception | None = None
+    faed: Autoencoder | None = None
+    video: VideoNetwork | None = None
 
     def record(self) -> dict[str, dict[str, str]]:
         """Role -> name and hash of the weights, for ``settings.json``; the judge has its own entry there."""
@@ -35,8 +44,16 @@ class Networks:
         return found
 
 
+_LOADERS: Mapping[str, Callable[[Path, str], Any]] = {
+    "lpips": load_lpips,
+    "inception": load_inception,
+    "faed": load_autoencoder,
+    "video": load_video_network,
+}
+
+
 def load_networks(
-    roles: Collection[Role], judge: Path | None, weights: Mapping[str, str | None], device: str = "cpu"
+    roles: Set[Role], judge: Path | None, weights: Mapping[str, str | None], device: str = "cpu"
 ) -> Networks:
     """Load what the roles name.
 
@@ -60,6 +77,6 @@ def load_networks(
         loaded["judge"] = load_judge(judge, device)
     if "judge_lpips" in roles:
         loaded["judge_lpips"] = JudgeLpips(loaded["judge"])
-    if "lpips" in roles:
-        loaded["lpips"] = load_lpips(find_weights("lpips", weights), device)
+    for role in sorted(roles & _LOADERS.keys()):
+        loaded[role] = _LOADERS[role](find_weights(role, weights), device)
     return Networks(**loaded)

@@ -161,7 +161,8 @@ class Scorer:
                 "every frame is one flat colour, as black frames decoded from NaN are; it would win seam and flicker"
             )
         walk.keep()
-        return {name: np.concatenate(parts) for name, parts in rows.items()}
+        # A network that looks at some frames only may give nothing in a stretch.
+        return {name: np.concatenate([p for p in parts if len(p)] or parts[:1]) for name, parts in rows.items()}
 
     def _open_truth(self, path: Path, wanted: VideoInfo) -> Iterator[np.ndarray]:
         """The frames of a true video, which is brought to what the scored ones are brought to."""

@@ -53,6 +53,8 @@ def score_set(
     seed: int = 0,
 ) -> SetScore | str:
     """Value, interval and floor; or, if there are too few videos, the line that says so instead."""
+    if not videos.size or not reference.size:
+        return "no number: the videos are shorter than the clips that its network looks at"
     short = refusal(metric, len(videos), len(reference))
     if short:
         return short

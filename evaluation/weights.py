@@ -12,7 +12,7 @@ from core.errors import PanobenchError, did_you_mean
 
 #: What a network does for the metrics. "judge" is the CLIP model, whose folder is scoring.judge; "judge_lpips" is its
 #: image tower as a perceptual distance.
-Role = Literal["judge", "judge_lpips", "lpips"]
+Role = Literal["judge", "judge_lpips", "lpips", "inception", "faed", "video"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,21 @@ SOURCES: Mapping[str, Source] = {
         "the AlexNet under LPIPS",
         ("alexnet-owt-7be5be79.pth", "alexnet-owt-4df8aa71.pth"),
         "torchvision's ImageNet weights of AlexNet, alexnet-owt-7be5be79.pth",
+    ),
+    "inception": Source(
+        "Inception-v3 of FID and KID",
+        ("inception-2015-12-05.pt",),
+        "the TorchScript file inception-2015-12-05.pt of StyleGAN and clean-fid",
+    ),
+    "faed": Source(
+        "the panorama autoencoder of FAED",
+        ("faed.ckpt",),
+        "PanFusion's checkpoint faed.ckpt, or a state dict of evaluation.autoencoder.PanoramaEncoder",
+    ),
+    "video": Source(
+        "the video network of FVD",
+        ("i3d_torchscript.pt",),
+        "StyleGAN-V's TorchScript I3D (i3d_torchscript.pt), or the folder of a VideoMAE of transformers",
     ),
 }
 

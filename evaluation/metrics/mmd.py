@@ -6,6 +6,7 @@ unbiased over videos, whatever their number, and two sets of one kind read 0 on 
 equally.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -21,6 +22,11 @@ Kernel = Callable[[np.ndarray], np.ndarray]  # inner products -> kernel values
 def gaussian(width: float) -> Kernel:
     """exp(-|x - y|^2 / (2 width^2)) of vectors of unit norm."""
     return lambda product: np.exp((product - 1) / width**2)
+
+
+def cubic(features: int) -> Kernel:
+    """(<x, y> / D + 1)^3, the kernel of KID (Binkowski et al. 2018)."""
+    return lambda product: (product / features + 1) ** 3
 
 
 def mean_kernels(a: np.ndarray, b: np.ndarray, kernel: Kernel) -> np.ndarray:
@@ -47,9 +53,8 @@ def _off_diagonal_mean(kernels: np.ndarray) -> float:
 
 
 def spread_frames(features: np.ndarray, count: int) -> np.ndarray:
-    """(F, V, D) -> (count * V, D): the features of ``count`` frames from the first to the last, evenly spread."""
-    chosen = np.linspace(0, len(features) - 1, min(count, len(features))).round().astype(int)
-    return features[chosen].reshape(-1, features.shape[-1])
+    """(F, ...) -> (count, ...): frames from the first to the last, evenly spread; a short video repeats some."""
+    return features[np.linspace(0, len(features) - 1, count).round().astype(int)]
 
 
 class _Mmd(SetMetric):
@@ -57,15 +62,16 @@ class _Mmd(SetMetric):
     criterion: ClassVar[Criterion] = "graphics_quality"
     version: ClassVar[int] = 1
     least: int = Field(8, ge=4)
+    frames: int = Field(4, ge=1)  # of each video
     scale: ClassVar[float]
 
-    def kernel(self) -> Kernel:
-        """The kernel, of inner products of features."""
-        raise NotImplementedError
+    @abstractmethod
+    def kernel(self, features: int) -> Kernel:
+        """The kernel, of inner products of so many features."""
 
     def plan(self, videos: np.ndarray, reference: np.ndarray) -> SetValue:
         """See unbiased_mmd; all kernels are evaluated once."""
-        kernel = self.kernel()
+        kernel = self.kernel(videos.shape[-1])
         within_a, within_b, between = (
             mean_kernels(a, b, kernel) for a, b in ((videos, videos), (reference, reference), (videos, reference))
         )
@@ -90,7 +96,6 @@ class ClipMmd(_Mmd):
     needs: ClassVar[frozenset[Need]] = frozenset({"views", "reference"})
     scale: ClassVar[float] = 1000.0
     width: float = Field(10.0, gt=0)
-    frames: int = Field(4, ge=1)  # of each video
 
     def update(self, video: VideoFeatures) -> np.ndarray:
         """The embeddings, (N, V, D) float32, unit norm."""
@@ -98,9 +103,35 @@ class ClipMmd(_Mmd):
         return video.new(video.view_embeddings)
 
     def digest(self, rows: np.ndarray) -> np.ndarray:
-        """See spread_frames."""
-        return spread_frames(rows, self.frames)
+        """(frames V, D), see spread_frames."""
+        return spread_frames(rows, self.frames).reshape(-1, rows.shape[-1])
 
-    def kernel(self) -> Kernel:
+    def kernel(self, features: int) -> Kernel:
         """See gaussian."""
         return gaussian(self.width)
+
+
+class Kid(_Mmd):
+    """KID of views against reference views, lower is better, 0 if alike; values below 0 occur.
+
+    Cubic kernel on the pool features of Inception-v3, of every fourth frame, unbiased over videos. On flat pictures,
+    one per video, it is clean-fid's and torchmetrics' KID. Source: Binkowski et al. 2018.
+    """
+
+    name: ClassVar[str] = "kid"
+    unit: ClassVar[str] = "1"
+    summary: ClassVar[str] = "KID of the views (Inception-v3, unbiased) against reference views; one per set"
+    needs: ClassVar[frozenset[Need]] = frozenset({"inception", "reference"})
+    scale: ClassVar[float] = 1.0
+
+    def update(self, video: VideoFeatures) -> np.ndarray:
+        """The features, (n, V, 2048) float32."""
+        return video.arrays.get("inception", np.zeros((0, 1, 1), np.float32))
+
+    def digest(self, rows: np.ndarray) -> np.ndarray:
+        """(frames V, 2048), see spread_frames."""
+        return spread_frames(rows, self.frames).reshape(-1, rows.shape[-1])
+
+    def kernel(self, features: int) -> Kernel:
+        """See cubic."""
+        return cubic(features)

@@ -43,7 +43,12 @@ def judge(judge_folder: Path) -> Judge:
 @pytest.fixture(scope="session")
 def network_weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Role -> weights of the real class, random."""
-    from tests.evaluation.networks import write_alexnet
+    from tests.evaluation.networks import write_alexnet, write_autoencoder, write_inception, write_videomae
 
     folder = tmp_path_factory.mktemp("weights")
-    return {"lpips": write_alexnet(folder / "alexnet.pth")}
+    return {
+        "lpips": write_alexnet(folder / "alexnet.pth"),
+        "inception": write_inception(folder / "inception-2015-12-05.pt"),
+        "faed": write_autoencoder(folder / "faed.ckpt"),
+        "video": write_videomae(folder / "videomae"),
+    }
