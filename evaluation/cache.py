@@ -162,7 +162,11 @@ def code_hash(*names: str) -> str:
     import core
 
     here, below = Path(__file__).parent, Path(core.__path__[0])
-    files = [here / name for name in names] or [*here.glob("*.py"), *here.glob("metrics/*.py"), below / "flow.py"]
+    files = [here / name for name in names] or [
+        *here.glob("*.py"),
+        *here.glob("metrics/*.py"),
+        *below.glob("flow/*.py"),
+    ]
     digest = hashlib.sha256()
     for file in sorted([*files, below / "sphere.py", below / "video.py"]):
         digest.update(file.read_bytes())
