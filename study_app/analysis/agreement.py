@@ -19,7 +19,7 @@ def alpha(units: Units) -> float | None:
     Returns:
         None if nothing was judged twice, or all values are one, where chance itself agrees and alpha is 0 / 0.
     """
-    coincidences: Counter[tuple[Hashable, Hashable]] = Counter()
+    coincidences: dict[tuple[Hashable, Hashable], float] = defaultdict(float)
     for values in units.values():
         counts = Counter(values)
         number = len(values)
@@ -28,7 +28,7 @@ def alpha(units: Units) -> float | None:
         for one, first in counts.items():
             for other, second in counts.items():
                 coincidences[one, other] += first * (second - (one == other)) / (number - 1)
-    margins: Counter[Hashable] = Counter()
+    margins: dict[Hashable, float] = defaultdict(float)
     for (one, _), weight in coincidences.items():
         margins[one] += weight
     total = sum(margins.values())

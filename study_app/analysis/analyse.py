@@ -23,6 +23,7 @@ from study_app.session import GOLD, IDENTICAL
 SCHEMA = "panobench.study-analysis/1"
 #: An interval needs this share of the resamples to be estimable; else leaving the others out would bias it.
 ESTIMABLE = 0.95
+Ends = tuple[np.ndarray, np.ndarray]  # lower and upper ends of intervals
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def analyse(votes: Votes, plan: Plan) -> dict[str, Any]:
     with steps:
         found = {name: _criterion(votes, model, name, plan, steps) for name in criteria}
         screened = {name: _estimates(kept, model, name, plan, steps) for name in criteria} if flagged else {}
-    result = {
+    result: dict[str, Any] = {
         "schema": SCHEMA,
         "status": "ok" if votes.scored else "no votes",
         "study": {
@@ -137,8 +138,8 @@ def _estimates(votes: Votes, model: ModuleType, criterion: str, plan: Plan, step
     problem = model.obstacle(total, names)
     resampled, why = _resample(model, counts, plan)
     steps.update()
-    ends = None if resampled is None else _ends(model, resampled, plan.level)
-    estimate = None if problem else {name: value[0] for name, value in model.estimate(total[None]).items()}
+    ends = {} if resampled is None else _ends(model, resampled, plan.level)
+    estimate = {} if problem else {name: value[0] for name, value in model.estimate(total[None]).items()}
     status, sentence = problem or ("ok", None)
     result: dict[str, Any] = {
         "title": votes.titles[criterion],
@@ -147,16 +148,16 @@ def _estimates(votes: Votes, model: ModuleType, criterion: str, plan: Plan, step
         "answers": int(total.sum()),
         "no_interval": None if problem else why,
         "shares": {
-            method: _with_ends(estimate and estimate["shares"], ends and not problem and ends["shares"], index)
+            method: _with_ends(estimate.get("shares"), ends.get("shares"), index)
             for index, method in enumerate(votes.methods)
         },
         "limit": None,
-        "pairs": _pairs(votes, model, total, ends),
+        "pairs": _pairs(votes, model, total, ends.get("rates")),
     }
     if status == "separated" and (limit := model.limit(total)):
         result["limit"] = dict(zip(votes.methods, limit, strict=True))
     for name in ("side", "ties") if not votes.best_of else ():
-        result[name] = _with_ends(estimate and estimate[name], ends and not problem and ends[name])
+        result[name] = _with_ends(estimate.get(name), ends.get(name))
     return result
 
 
@@ -179,7 +180,7 @@ def _resample(model: ModuleType, counts: np.ndarray, plan: Plan) -> tuple[np.nda
     return resampled[good], None
 
 
-def _ends(model: ModuleType, resampled: np.ndarray, level: float) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _ends(model: ModuleType, resampled: np.ndarray, level: float) -> dict[str, Ends]:
     ends = {name: interval(values, level) for name, values in model.estimate(resampled).items()}
     rates = model.rates(resampled)
     met = np.isfinite(rates).mean(0) >= ESTIMABLE
@@ -187,9 +188,7 @@ def _ends(model: ModuleType, resampled: np.ndarray, level: float) -> dict[str, t
     return ends | {"rates": (np.where(met, low, np.nan), np.where(met, high, np.nan))}
 
 
-def _with_ends(
-    values: np.ndarray | None, ends: tuple[np.ndarray, np.ndarray] | bool | None, at: Any = ()
-) -> dict[str, float | None]:
+def _with_ends(values: np.ndarray | None, ends: Ends | None, at: Any = ()) -> dict[str, float | None]:
     """An estimate with its interval. Where every resample gives one value there is none: all votes went one way."""
     if values is None:
         return {"value": None, "low": None, "high": None}
@@ -199,15 +198,13 @@ def _with_ends(
     return {"value": float(values[at]), "low": low, "high": high}
 
 
-def _pairs(
-    votes: Votes, model: ModuleType, total: np.ndarray, ends: dict[str, tuple[np.ndarray, np.ndarray]] | None
-) -> list[dict[str, Any]]:
+def _pairs(votes: Votes, model: ModuleType, total: np.ndarray, ends: Ends | None) -> list[dict[str, Any]]:
     rates = model.rates(total)
     rows = []
     for row in model.against(total, votes.methods):
         at = votes.methods.index(row["a"]), votes.methods.index(row["b"])
         rate = None if np.isnan(rates[at]) else rates
-        rows.append(row | {"rate": _with_ends(rate, ends and ends["rates"], at)})
+        rows.append(row | {"rate": _with_ends(rate, ends, at)})
     return rows
 
 
@@ -255,10 +252,11 @@ def _tests(votes: Votes, model: ModuleType, plan: Plan) -> dict[str, list[dict[s
         records = {(row["a"], row["b"]): row for row in model.against(total, votes.methods)}
         for (a, b), row in records.items():
             families["exploratory"].append(_test(votes, model, counts, criterion, a, b, row))
-        for other in votes.methods if plan.proposed else ():
-            if other != plan.proposed:
-                row = records.get((plan.proposed, other)) or _swapped(records[other, plan.proposed])
-                families["primary"].append(_test(votes, model, counts, criterion, plan.proposed, other, row))
+        proposed = plan.proposed
+        for other in votes.methods:
+            if proposed is not None and other != proposed:
+                row = records.get((proposed, other)) or _swapped(records[other, proposed])
+                families["primary"].append(_test(votes, model, counts, criterion, proposed, other, row))
     for tests in families.values():
         raw = np.array([np.nan if test["p"] is None else test["p"] for test in tests])
         for test, adjusted in zip(tests, holm(raw), strict=True):

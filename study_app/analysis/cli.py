@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+DEFAULT_PARAMS = Path("params.yaml")
+
 
 @click.command()
 @click.argument("export", required=False, type=click.Path(path_type=Path))
@@ -12,7 +14,12 @@ import click
     "--database", help="SQLite file or SQLAlchemy URL; by default PANOBENCH_STUDY_DB, else what votes/ holds."
 )
 @click.option("--key", "key_path", type=click.Path(path_type=Path), help="key.json, if it is not in the bundle.")
-@click.option("--params", "params_path", type=click.Path(path_type=Path), help="YAML file with an `analysis` section.")
+@click.option(
+    "--params",
+    "params_path",
+    type=click.Path(path_type=Path),
+    help="YAML file with an `analysis` section and the methods' labels.  [default: params.yaml, if there is one]",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder.  [default: study_analysis beside the bundle]")
 @click.option("--proposed", help="Method whose comparisons with the others are the primary tests.")
 @click.option("--label", "labels", multiple=True, metavar="METHOD=TEXT", help="What to call a method; may be repeated.")
@@ -43,6 +50,8 @@ def analyse(
     from study_app.analysis.run import analyse_votes, default_out, find_votes
     from study_app.params import parse_labels, read_analysis_params
 
+    if params_path is None and DEFAULT_PARAMS.is_file():
+        params_path = DEFAULT_PARAMS
     params, seed, named = read_analysis_params(params_path)
     given = params.model_copy(update={"resamples": resamples} if resamples else {})
     votes, source, folder = find_votes(export, bundle, database, key_path)

@@ -15,7 +15,7 @@ PALETTE = ("#8a8f98", "#e69f00", "#56a4e9", "#cc79a7", "#d55e00", "#6a5acd", "#b
 PROPOSED = "#00805c"
 INK, MUTED, RULE = "#1c1e22", "#6e747c", "#e3e6ea"
 #: Matplotlib's settings: text stays text, and the same numbers make the same bytes.
-TEXT = {"svg.fonttype": "none", "svg.hashsalt": "panobench", "font.size": 9, "text.color": INK}
+TEXT: Any = {"svg.fonttype": "none", "svg.hashsalt": "panobench", "font.size": 9, "text.color": INK}
 _COLUMNS = 3
 
 
@@ -105,7 +105,7 @@ def _pairs(result: Mapping[str, Any]) -> "Figure":
             number[a, b] = number[b, a] = row["wins"] + row["losses"] + row["ties"]
             if rate is not None:
                 table[a, b], table[b, a] = rate, 1 - rate
-        _heat(axis, table, lambda a, b, n=number: f"\n{n[a, b]}" if a != b else "")
+        _heat(axis, table, _number(number))
         _label(axis, labels, labels)
     return figure
 
@@ -121,6 +121,10 @@ def _prompts(result: Mapping[str, Any]) -> "Figure":
         _heat(axis, table, lambda _a, _b: "")
         _label(axis, prompts, [method["label"] for method in result["methods"]])
     return figure
+
+
+def _number(number: np.ndarray) -> Callable[[int, int], str]:
+    return lambda a, b: f"\n{number[a, b]}" if a != b else ""
 
 
 def _rate(rates: Mapping[str, Any], prompt: str, name: str) -> float:

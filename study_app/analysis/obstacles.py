@@ -123,7 +123,7 @@ def _separated(counts: np.ndarray) -> bool:
     gains = np.array(rows)
     bounds = [(-1, 1)] * (methods + 2)
     found = linprog(-gains.sum(0), A_ub=-gains, b_ub=np.zeros(len(gains)), bounds=bounds, method="highs")
-    return bool(found.status == 0 and -found.fun > 1e-7)
+    return bool(found.status == 0 and gains.sum(0) @ found.x > 1e-7)
 
 
 def _listed(names: Sequence[str]) -> str:

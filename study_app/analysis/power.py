@@ -103,7 +103,7 @@ def simulate(
 
 
 def grid(
-    world: World, raters: list[int], prompts: list[int], mode: str, step: Callable[[], None], **options: Any
+    world: World, raters: list[int], prompts: list[int], mode: str, step: Callable[[], Any], **options: Any
 ) -> list[dict[str, Any]]:
     """``simulate`` for every combination, by prompts and then by raters; ``step`` is called after each."""
     rows = []

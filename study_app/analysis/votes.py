@@ -75,7 +75,6 @@ def from_rows(rows: Sequence[Mapping[str, Any]], codebook: Mapping[str, Any] | N
         PanobenchError: names the row and what is wrong with it.
     """
     book = codebook or {}
-    rows = [dict(row) for row in rows]
     for number, row in enumerate(rows, 2):
         lacking = [name for name in NEEDED if not isinstance(row.get(name), str)]
         if lacking:
@@ -102,7 +101,8 @@ def from_rows(rows: Sequence[Mapping[str, Any]], codebook: Mapping[str, Any] | N
     methods = set(book.get("methods", [])) | {name for row in scored for name in row["methods"].split("|")}
     prompts = dict(book.get("prompts", {})) | {row["prompt_id"]: row.get("prompt", "") for row in scored}
     best = book["mode"] == "best-of-four" if "mode" in book else True in modes
-    return Votes(studies.pop() if studies else "", rows, asked, sorted(methods), dict(sorted(prompts.items())), best)
+    study_id = studies.pop() if studies else ""
+    return Votes(study_id, [dict(row) for row in rows], asked, sorted(methods), dict(sorted(prompts.items())), best)
 
 
 def read_export(path: str | Path) -> Votes:

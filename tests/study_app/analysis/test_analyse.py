@@ -185,6 +185,14 @@ def test_flagged_raters_stay_and_a_second_table_leaves_them_out():
     assert any("4 of the raters carry" in sentence for sentence in result["statements"])
 
 
+def test_when_everybody_is_flagged_the_second_table_is_empty_and_says_so():
+    rows = [r | {"flags": "fast"} for r in paired(planted(5, np.log(SHARES)), raters=4)]
+    result = analyse(votes(rows), PLAN)
+    assert result["criteria"]["graphics"]["shares"]["360dvd"]["value"] is not None
+    assert set(numbers(result["screening"]["criteria"]["graphics"])) == {None}
+    assert any("as nobody is left" in sentence for sentence in result["statements"])
+
+
 def test_a_prompt_that_alone_decides_who_leads_is_named():
     def choose(_rater: int, prompt: int, left: int, right: int) -> str:
         best = 3 if prompt == 0 else 2
