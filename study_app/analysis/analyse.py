@@ -18,6 +18,7 @@ from study_app.analysis.davidson import RIDGE
 from study_app.analysis.resampling import interval, two_way
 from study_app.analysis.significance import holm, sign_flip
 from study_app.analysis.votes import Votes
+from study_app.analysis.wording import count
 from study_app.session import GOLD, IDENTICAL
 
 SCHEMA = "panobench.study-analysis/1"
@@ -76,6 +77,7 @@ def analyse(votes: Votes, plan: Plan) -> dict[str, Any]:
             "id": votes.study_id,
             "mode": "best-of-four" if votes.best_of else "pairs",
             "raters": len(votes.raters),
+            "finished": len({row["rater"] for row in votes.scored if row.get("completed_at")}),
             "prompts": len({row["prompt_id"] for row in votes.scored}),
             "trials": len({row["assignment"] for row in votes.scored}),
             "answers": len(votes.scored),
@@ -326,7 +328,7 @@ def _statements(result: dict[str, Any], votes: Votes) -> list[str]:
     if flagged:
         kept = result["screening"]["raters_kept"]
         said.append(
-            f"{len(flagged)} of the raters carry a screening flag. They are in all numbers; the table without them "
-            + (f"has {kept} raters." if kept else "is empty, as nobody is left.")
+            f"{count(len(flagged), 'rater')} with a screening flag: in all numbers, and left out of a second table, "
+            + (f"which has {count(kept, 'rater')}." if kept else "which is empty, as nobody is left.")
         )
     return said

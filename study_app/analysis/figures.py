@@ -15,7 +15,13 @@ PALETTE = ("#8a8f98", "#e69f00", "#56a4e9", "#cc79a7", "#d55e00", "#6a5acd", "#b
 PROPOSED = "#00805c"
 INK, MUTED, RULE = "#1c1e22", "#6e747c", "#e3e6ea"
 #: Matplotlib's settings: text stays text, and the same numbers make the same bytes.
-TEXT: Any = {"svg.fonttype": "none", "svg.hashsalt": "panobench", "font.size": 9, "text.color": INK}
+TEXT: Any = {
+    "text.parse_math": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "panobench",
+    "font.size": 9,
+    "text.color": INK,
+}
 _COLUMNS = 3
 
 

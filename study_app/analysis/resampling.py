@@ -6,7 +6,7 @@ or from raters alone, are far too narrow (Owen 2007, "The pigeonhole bootstrap";
 
 import numpy as np
 
-_CHUNK = 32_000_000  # numbers held at a time
+_CHUNK = 8_000_000  # numbers held at a time
 
 
 def weights(rng: np.random.Generator, units: int, resamples: int) -> np.ndarray:

@@ -87,7 +87,7 @@ class Server:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, env=os.environ | names | self.environment, stdout=log, stderr=subprocess.STDOUT
             )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             try:
                 urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=1).close()

@@ -28,7 +28,7 @@ def organiser(big_bundle: Bundle, votes: Path, monkeypatch: pytest.MonkeyPatch):
             monkeypatch.delenv("PANOBENCH_ADMIN_PASSWORD", raising=False)
         else:
             monkeypatch.setenv("PANOBENCH_ADMIN_PASSWORD", password)
-        return AppTest.from_string("from study_app import admin; admin.show()", default_timeout=30).run()
+        return AppTest.from_string("from study_app import admin; admin.show()", default_timeout=120).run()
 
     return _open
 
@@ -63,7 +63,7 @@ def test_without_a_password_worth_the_name_it_is_closed(organiser, password):
 def test_addresses_without_oidc_leave_it_closed(organiser, monkeypatch: pytest.MonkeyPatch):
     organiser(None)
     monkeypatch.setenv("PANOBENCH_ADMIN_EMAILS", "me@example.org")
-    app = AppTest.from_string("from study_app import admin; admin.show()", default_timeout=30).run()
+    app = AppTest.from_string("from study_app import admin; admin.show()", default_timeout=120).run()
     assert "This page is closed." in shown(app)
 
 

@@ -28,7 +28,7 @@ def visit(seam_bundle: Bundle, votes: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PANOBENCH_STUDY_DB", str(votes))
 
     def _visit(token: str | None = None) -> AppTest:
-        app = AppTest.from_file(str(ROOT / "study_app" / "main.py"), default_timeout=30)
+        app = AppTest.from_file(str(ROOT / "study_app" / "main.py"), default_timeout=120)
         if token is not None:
             app.query_params["rater"] = token
         return app.run()
@@ -147,7 +147,7 @@ def test_without_open_enrolment_only_links_work(tmp_path: Path, votes: Path, mon
     bundle = prepare(manifests, tmp_path / "study", StudyParams(mode="full", open_enrolment=False, controls=PLAIN))
     monkeypatch.setenv("PANOBENCH_STUDY", str(bundle.folder))
     monkeypatch.setenv("PANOBENCH_STUDY_DB", str(votes))
-    app = AppTest.from_file(str(ROOT / "study_app" / "main.py"), default_timeout=30).run()
+    app = AppTest.from_file(str(ROOT / "study_app" / "main.py"), default_timeout=120).run()
     assert "by invitation" in shown(app)
     assert not app.button
     token = reach_trials(Store(bundle, str(votes)))
@@ -157,7 +157,7 @@ def test_without_open_enrolment_only_links_work(tmp_path: Path, votes: Path, mon
 
 def test_without_a_bundle_the_page_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PANOBENCH_STUDY", str(tmp_path))
-    app = AppTest.from_file(str(ROOT / "study_app" / "main.py"), default_timeout=30).run()
+    app = AppTest.from_file(str(ROOT / "study_app" / "main.py"), default_timeout=120).run()
     assert not app.exception
     assert "panobench study prepare" in shown(app)
 

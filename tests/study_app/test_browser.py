@@ -26,10 +26,12 @@ FLAGS = (
 )
 ARTIFACTS = Path(__file__).resolve().parents[2] / "test-artifacts" / "study"
 NAMES = ("periodicworld", "cutworld")
+PATIENCE = 120_000  # milliseconds until a state that is waited for counts as missed; a busy machine takes its time
 
 
 @pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator["playwright.Browser"]:
+    playwright.expect.set_options(timeout=PATIENCE)
     with playwright.sync_playwright() as driver:
         opened = driver.chromium.launch(executable_path=chromium, args=FLAGS.split())
         yield opened
@@ -45,7 +47,7 @@ def visit(browser) -> Iterator[Callable]:
         context = browser.new_context(viewport={"width": width, "height": height}, has_touch=width < 600)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(PATIENCE)
         page.seen = []
         page.on("request", lambda request: page.seen.append(request.url.encode()))
         page.on("websocket", lambda socket: socket.on("framereceived", lambda data: page.seen.append(as_bytes(data))))
@@ -355,7 +357,7 @@ def test_fingers_two_tabs_and_the_closed_page_of_the_organiser(server: Server, s
 
     # A second tab shows the same pair; what the first one saved stays, and the second one goes on from there.
     other = page.context.new_page()
-    other.set_default_timeout(30_000)
+    other.set_default_timeout(PATIENCE)
     other.goto(f"{server.url}/?rater={token}")
     ready(other)
     look(page)

@@ -25,7 +25,7 @@ def opened(votes: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
 
     def _open(bundle: Bundle, token: str | None = None) -> AppTest:
         monkeypatch.setenv("PANOBENCH_STUDY", str(bundle.folder))
-        app = AppTest.from_file(str(ROOT / "study_app" / "main.py"), default_timeout=30)
+        app = AppTest.from_file(str(ROOT / "study_app" / "main.py"), default_timeout=120)
         if token is not None:
             app.query_params["rater"] = token
         return app.run()
