@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, MotionAdapter, UNet2DConditionModel, UNetMotionModel
 from diffusers.models.attention_processor import AttnProcessor
+from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -45,6 +46,9 @@ class Base:
         if self.motion_adapter is None:
             raise PanobenchError("the base was loaded without a motion adapter; set base.motion_adapter")
         unet = frozen(UNetMotionModel.from_unet2d(self.unet, self.motion_adapter))
+        for module in unet.modules():  # diffusers gives them the U-Net's groups
+            if isinstance(module, AnimateDiffTransformer3D):
+                module.norm.num_groups = self.motion_adapter.config.motion_norm_num_groups
         if unet.device.type == "cpu":
             # A motion module attends over a few frames at thousands of places; the fused CPU kernel is slow at that.
             unet.set_attn_processor(
