@@ -35,9 +35,18 @@ def recipes(params_file: Path) -> None:
     metavar="N",
     help="Enlarge the videos N times, seam-aware bicubic, instead of generation.upscale.",
 )
+@click.option(
+    "--motion",
+    metavar="MOTION",
+    help="Motion condition instead of generation.motion: a flow video (.mp4), a flow tensor (.npy, .safetensors, .pt), "
+    "or still, drift-forward, drift-backward, yaw-left, yaw-right, sky-only, ground-only; yaw-left@1.5 says how many "
+    "degrees per frame.",
+)
 @click.option("--rank", type=int, help="Of several processes: this one, from 0. Default: as the launcher says.")
 @click.option("--world", type=int, help="How many processes there are.")
-def generate(method: str, params_file: Path, upscale: int | None, rank: int | None, world: int | None) -> None:
+def generate(
+    method: str, params_file: Path, upscale: int | None, motion: str | None, rank: int | None, world: int | None
+) -> None:
     r"""Generate the prompt set's videos with METHOD; a killed run goes on where it stopped.
 
     \b
@@ -50,8 +59,8 @@ def generate(method: str, params_file: Path, upscale: int | None, rank: int | No
     run makes what is missing.
     """
     params = load_params(params_file)
-    if upscale is not None:
-        params = params.model_copy(update={"generation": params.generation.model_copy(update={"upscale": upscale})})
+    given = {key: value for key, value in (("upscale", upscale), ("motion", motion)) if value is not None}
+    params = params.model_copy(update={"generation": params.generation.model_copy(update=given)})
     from baselines.generate import generate as run
     from core.shards import find_shard
 

@@ -12,26 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
+from baselines.motion import Motions, motion_identity
 from baselines.prompts import read_prompts, sample_seed
 from baselines.recipes import read_recipe
-from core.data.flowstage import encoding_of
 from core.data.work import identity_hash
 from core.device import default_device
 from core.errors import PanobenchError
 from core.files import exclusive, publish_directory, read_json, sha256, write_json, write_text
-from core.flow import condition_maps, flow_condition
 from core.model.base import load_adapter360, load_base, personalise, with_trigger
 from core.model.pipeline import Pipeline360
 from core.params_schema import Params
 from core.shards import Shard
 from core.spherical import write_panorama
 from core.upscale import upscale_erp
-from core.video import read_video
 
 ALL = Shard()
 
@@ -44,6 +40,7 @@ class Sample:
     prompt_id: str
     prompt: str  # of the set; the method may put its trigger before it
     seed: int
+    motion: str | None  # condition of a method with an adapter
     provenance: dict[str, Any]  # what decides the video
 
     @property
@@ -95,16 +92,18 @@ def plan(params: Params, recipe: dict[str, Any]) -> list[Sample]:
         "guidance_scale": generation.guidance_scale,
         "precision": generation.precision,
         "negative_prompt": negative,
-        "motion": generation.motion and sha256(generation.motion),
         "batch": generation.batch,
         "upscale": generation.upscale,
         "video": params.video.model_dump(),
     }
-    return [
-        Sample(f"{prompt.id}-{i}", prompt.id, prompt.text, sample_seed(params.seed, prompt.id, i), provenance)
-        for prompt in prompts.prompts
-        for i in range(generation.samples)
-    ]
+    samples = []
+    for prompt in prompts.prompts:
+        motion = (prompt.motion or generation.motion) if recipe["adapter"] else None
+        known = provenance | {"motion": motion and motion_identity(motion)}
+        for i in range(generation.samples):
+            seed = sample_seed(params.seed, prompt.id, i)
+            samples.append(Sample(f"{prompt.id}-{i}", prompt.id, prompt.text, seed, motion, known))
+    return samples
 
 
 def build_pipeline(recipe: dict[str, Any], device: torch.device, precision: str = "fp32") -> Pipeline360:
@@ -140,7 +139,7 @@ def _run(
     """Make the waiting batches; each video and then its row is complete or absent."""
     video, generation = params.video, params.generation
     pipe = build_pipeline(recipe, _own_device(), generation.precision)
-    condition = None if recipe["adapter"] is None else load_motion(params)
+    motions = Motions(video, recipe["adapter"])
     trigger = recipe["lora"]["trigger"] if recipe["lora"] else ""
     commit = _git_commit()
     total, done = (generation.steps * sum(map(len, b)) for b in (batches, [b for b in batches if b not in waiting]))
@@ -155,7 +154,7 @@ def _run(
                 steps=generation.steps,
                 guidance_scale=generation.guidance_scale,
                 negative_prompt=batch[0].provenance["negative_prompt"],
-                condition=condition,
+                condition=motions.of([sample.motion for sample in batch]),
                 adapter_scale=recipe["adapter"]["scale"] if recipe["adapter"] else 1.0,
                 rotation=recipe["rotation"],
                 circular_padding=recipe["circular_padding"],
@@ -181,21 +180,6 @@ def _own_device() -> torch.device:
 
 def _advance(bar: tqdm, steps: int) -> None:
     bar.update(steps)
-
-
-def load_motion(params: Params) -> Tensor | None:
-    """The motion condition (1,F,3,H,W) in [-1,1] of `generation.motion`, a flow video; None if there is none."""
-    if params.generation.motion is None:
-        return None
-    maps, video = read_video(params.generation.motion).frames[: params.video.frames], params.video
-    if maps.shape[:3] != (video.frames, video.height, video.width):
-        raise PanobenchError(
-            f"{params.generation.motion}: generation.motion must be a flow video of at least {video.frames} frames of "
-            f"{video.width} x {video.height} pixels, found {len(maps)} of {maps.shape[2]} x {maps.shape[1]}"
-        )
-    encoding = encoding_of(Path(params.generation.motion).parent)
-    maps = np.ascontiguousarray(condition_maps(maps, encoding, params.flow.range_px))
-    return flow_condition(torch.from_numpy(maps).permute(0, 3, 1, 2), encoding)[None].clamp(-1, 1)
 
 
 def _row(sample: Sample, method: str, path: Path, shape: tuple[int, ...], commit: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Prompt sets: a YAML file with `prompts`, a list of `id` and `text`, and optionally a `negative_prompt`."""
+"""Prompt sets: YAML with `prompts`, a list of `id`, `text` and perhaps `motion`, and optionally a `negative_prompt`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ class Prompt:
 
     id: str
     text: str
+    motion: str | None = None  # instead of generation.motion
 
 
 @dataclass(frozen=True)
@@ -47,16 +48,18 @@ def read_prompts(path: str | Path) -> PromptSet:
         raise PanobenchError(f"{path}: {unknown[0] if unknown else 'negative_prompt'!r} is not 'prompts' or a text")
     prompts: list[Prompt] = []
     for number, entry in enumerate(content["prompts"], start=1):
-        if not isinstance(entry, dict) or set(entry) != {"id", "text"}:
-            raise PanobenchError(f"{path}: prompt {number} must have 'id' and 'text', and nothing else")
-        name, text = entry["id"], entry["text"]
+        if not isinstance(entry, dict) or set(entry) - {"motion"} != {"id", "text"}:
+            raise PanobenchError(f"{path}: prompt {number} must have 'id' and 'text', and nothing else but 'motion'")
+        name, text, motion = entry["id"], entry["text"], entry.get("motion")
         if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9_]*", name):
             raise PanobenchError(f"{path}: prompt {number}: id {name!r} must be lower-case letters, digits, _")
         if not isinstance(text, str) or not text.strip():
             raise PanobenchError(f"{path}: prompt '{name}' has an empty text")
         if any(name == prompt.id for prompt in prompts):
             raise PanobenchError(f"{path}: the id '{name}' is there twice")
-        prompts.append(Prompt(name, " ".join(text.split())))
+        if motion is not None and not isinstance(motion, str):
+            raise PanobenchError(f"{path}: prompt '{name}': motion {motion!r} is no name or path")
+        prompts.append(Prompt(name, " ".join(text.split()), motion))
     return PromptSet(tuple(prompts), " ".join(content.get("negative_prompt", "").split()))
 
 

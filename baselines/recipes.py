@@ -13,7 +13,8 @@ from typing import Any
 
 from core.errors import PanobenchError, did_you_mean
 from core.files import read_json, sha256, write_json
-from core.params_schema import LoraTraining, Params, is_path
+from core.model.presets import get_preset
+from core.params_schema import LoraTraining, Method, Params, is_path
 
 SCHEMA = 2
 
@@ -54,8 +55,30 @@ def resolve(params: Params, name: str) -> dict[str, Any]:
             "trigger": trained if method.trigger is None else method.trigger,
         }
     if method.adapter:
-        recipe["adapter"] = {**_model(params, method.adapter), "scale": method.adapter_scale}
+        recipe["adapter"] = {
+            **_model(params, method.adapter),
+            "scale": method.adapter_scale,
+            **_training_motion(params, method),
+        }
     return recipe
+
+
+def _training_motion(params: Params, method: Method) -> dict[str, Any]:
+    """How the motion that the adapter was trained on is encoded, and how many source frames lie between two of its own.
+
+    A checkpoint from elsewhere is taken for the authors': trained with a stride of 4, and sampled by their code with 1.
+    """
+    name = str(method.adapter)
+    training = params.training.get(name)
+    encoding, stride = params.flow.encoding, getattr(training, "stride", 4)
+    if is_path(name) and Path(name).is_file():
+        encoding = "released"
+    record = params.outputs / "models" / name / "training.json"
+    if training is not None and record.is_file():
+        encoding = read_json(record).get("flow_encoding", encoding)
+    if not get_preset(method.preset).stride_motion:
+        stride = 1
+    return {"encoding": encoding, "range_px": params.flow.range_px, "stride": stride}
 
 
 def _model(params: Params, name: str) -> dict[str, str]:

@@ -108,7 +108,7 @@ def random_adapter(size: Size, dtype: torch.dtype, device: torch.device | str) -
 class RandomClips:
     """A training set of one clip of noise, with the shapes of the real one."""
 
-    folder, hash, mirrored, threaded = Path("random clips"), "random", True, True
+    folder, hash, mirrored, threaded, encoding = Path("random clips"), "random", True, True, "panobench"
 
     def __init__(self, size: Size) -> None:
         self.size = size

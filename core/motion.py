@@ -8,6 +8,7 @@ shows the regions).
 from __future__ import annotations
 
 import math
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -125,7 +126,7 @@ def read_flow_tensor(path: str | Path, frames: int, height: int, width: int) -> 
             with safe_open(str(path), framework="pt") as file:
                 names = list(file.keys())
                 found = file.get_tensor(names[0] if len(names) == 1 else "flow")
-    except (OSError, ValueError, RuntimeError, EOFError, SafetensorError, TypeError) as error:
+    except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
         raise PanobenchError(f"{path}: not a readable flow tensor ({' '.join(str(error).split())[:200]})") from error
     if not isinstance(found, Tensor) or found.ndim != 4 or found.shape[1:] != (2, height, width) or not found.numel():
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__

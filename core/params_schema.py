@@ -246,7 +246,8 @@ class Generation(Section):
     batch: Positive = 4
     #: Enlarge the finished videos this many times, bicubic around the sphere.
     upscale: Annotated[int, Field(ge=1, le=8)] = 1
-    #: Motion condition of methods with an adapter: null (none), a named motion, or a flow video.
+    #: Motion condition of methods with an adapter: null (none), the name of a synthetic one (core.motion), or the path
+    #: of a flow video or tensor. A prompt may have its own.
     motion: str | None = None
 
 
@@ -325,4 +326,9 @@ class Params(Section):
             found["base.personalised"] = self.base.personalised
         for name in self.run.methods:
             found |= {f"methods.{name}.{key}": path for key, path in self.methods[name].files().items()}
-        return found | {"scoring.judge": self.scoring.judge}
+        if self.flow.weights is not None:
+            found["flow.weights"] = self.flow.weights
+        found["scoring.judge"] = self.scoring.judge
+        if self.scoring.weights.lpips is not None:
+            found["scoring.weights.lpips"] = self.scoring.weights.lpips
+        return found

@@ -119,6 +119,8 @@ class Fixture:
 
 def relative(ours: Tensor, expected: Tensor) -> float:
     """Largest absolute difference over largest absolute value."""
+    if ours.shape != expected.shape:
+        raise ValueError(f"expected {tuple(expected.shape)}, got {tuple(ours.shape)}")
     return ((ours - expected).abs().max() / expected.abs().max()).item()
 
 

@@ -23,6 +23,26 @@ def test_the_shipped_file_is_valid_and_typed(monkeypatch: pytest.MonkeyPatch) ->
     assert params.methods["360dvd"].models() == ["adapter360"]
 
 
+#: Free-form below: options of views and metrics, and a mapping of names.
+FREE = {"scoring.metrics", "scoring.views", "report.headline"}
+
+
+def keys(content: dict[str, Any], prefix: str = "") -> set[str]:
+    """Every key with the keys above it."""
+    found = set()
+    for key, value in content.items():
+        name = f"{prefix}{key}"
+        found |= {name} | (keys(value, f"{name}.") if isinstance(value, dict) and name not in FREE else set())
+    return found
+
+
+def test_the_papers_profile_is_valid_and_has_the_same_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    paper = yaml.safe_load(Path("profiles/paper.yaml").read_text(encoding="utf-8"))
+    assert keys(paper) == keys(GOOD), "profiles/paper.yaml must have the keys of params.yaml"
+    assert load_params("profiles/paper.yaml").outputs != load_params().outputs
+
+
 def _rename(section: dict[str, Any], old: str, new: str) -> None:
     section[new] = section.pop(old)
 

@@ -26,6 +26,8 @@ class Preset:
     pad_adapter: bool = True
     # The adapter acts at every step (paper) or while i <= T // 4 * 3 (authors' code).
     adapter_every_step: bool = True
+    # A flow video is read with the stride of the training. The authors' code reads 16 consecutive maps.
+    stride_motion: bool = True
     # Group statistics as in AnimateDiff's own first version, for which v14 motion modules and the released adapter were
     # trained; diffusers pools them the other way round.
     released_groupnorm: bool = False
@@ -50,6 +52,7 @@ PRESETS = {
         circular_rounds_up=True,
         pad_adapter=False,
         adapter_every_step=False,
+        stride_motion=False,
         released_groupnorm=True,
     ),
 }

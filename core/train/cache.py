@@ -40,6 +40,7 @@ class Clips(Protocol):
     hash: str  # of everything that is read
     clips: list[dict[str, Any]]  # videoid, frames, caption, whole
     mirrored: bool  # whether mirrored windows can be had
+    encoding: str  # of the conditions: core.flow.ENCODINGS
     threaded: bool  # whether a thread may read windows beside the training
 
     def __len__(self) -> int:
@@ -77,6 +78,7 @@ class Cache:
         self.hash = hashlib.sha256(index_file.read_bytes()).hexdigest()
         self.clips: list[dict[str, Any]] = self.index["clips"]
         self.mirrored: bool = self.index["mirrored"]
+        self.encoding: str = self.index["flow"]["encoding"]
         self._text_rows = {text: row for row, text in enumerate(self.index["texts"])}
         self._shards: dict[str, Any] = {}
         self._refuse_broken()
@@ -147,7 +149,7 @@ class Cache:
 
     def condition(self, clip: int, start: int, frames: int, stride: int = 1, mirrored: bool = False) -> Tensor:
         """Motion condition of a window, (F,3,H,W) float in [-1,1], as the adapter reads it."""
-        maps, encoding = self._read(clip, "flow", start, frames, stride), self.index["flow"]["encoding"]
+        maps, encoding = self._read(clip, "flow", start, frames, stride), self.encoding
         condition = flow_condition(mirror_maps(maps, encoding) if mirrored else maps, encoding)
         return enlarge(condition, self.index["flow"]["scale"])
 

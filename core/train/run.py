@@ -75,6 +75,7 @@ def train_model(params: Params, name: str, make_validation: MakeValidation | Non
         "cache": clips.hash,
         "base": weights_hash(params.base.model, params.base.motion_adapter),
         "groupnorm": params.base.groupnorm,
+        "flow_encoding": clips.encoding,
     }
     lasting = {key: value for key, value in settings.model_dump().items() if key not in _NOT_IDENTITY}
     identity = identity_hash(inputs | {"training": lasting})

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -15,11 +16,15 @@ from click.testing import CliRunner
 
 from baselines.cli import generate as generate_command
 from baselines.generate import generate
+from baselines.motion import Motions
 from baselines.prompts import read_prompts, sample_seed
 from baselines.recipes import read_recipe, write_recipes
 from core.errors import PanobenchError
 from core.files import sha256
+from core.flow import decode_flow, encode_flow
 from core.model.base import load_base
+from core.motion import synthetic_flow
+from core.params_schema import Video
 from core.shards import Shard
 from core.spherical import read_spherical, write_panorama
 from core.video import read_video, write_video
@@ -222,17 +227,89 @@ def test_videos_are_marked_as_spherical_and_enlarged_on_request(params, tiny_bas
     assert sha256(again / "road-0.mp4") == row.sha256
 
 
-def test_motion_is_a_flow_video(params, tiny_base):
-    import numpy as np
-
-    maps = np.full((FRAMES, HEIGHT, WIDTH, 3), 200, np.uint8)
-    write_video("flow.mp4", maps, 8, lossless_rgb=True)
+def test_motion_is_a_flow_video_a_tensor_or_a_name(params, tiny_base):
+    flow = synthetic_flow("yaw-left@3", FRAMES, HEIGHT, WIDTH)
+    Path("flows").mkdir()
+    Path("flows/flow.json").write_text(json.dumps({"encoding": "panobench"}))
+    write_video("flows/flow.mp4", encode_flow(flow, "panobench"), 8, lossless_rgb=True)
+    np.save("flow.npy", flow)
     plain = (generate(params, "d") / "road-0.mp4").read_bytes()
-    moved = tiny_params(tiny_base, generation={"motion": "flow.mp4"})
-    assert (generate(moved, "d") / "road-0.mp4").read_bytes() != plain
-    write_video("flow.mp4", maps[:2], 8, lossless_rgb=True)
+    made = {}
+    for motion in ("flows/flow.mp4", "flow.npy", "yaw-left@3", "sky-only"):
+        folder = generate(tiny_params(tiny_base, generation={"motion": motion}), "d")
+        made[motion] = (folder / "road-0.mp4").read_bytes()
+    assert made["flows/flow.mp4"] == made["flow.npy"] == made["yaw-left@3"] != plain
+    assert made["sky-only"] not in (plain, made["flow.npy"])
+    write_video("flows/short.mp4", encode_flow(flow, "panobench")[:2], 8, lossless_rgb=True)
     with pytest.raises(PanobenchError, match="at least 4 frames"):
-        generate(moved, "d")
+        generate(tiny_params(tiny_base, generation={"motion": "flows/short.mp4"}), "d")
+    with pytest.raises(PanobenchError, match="unknown motion 'yaw-lefd'; did you mean 'yaw-left'"):
+        generate(tiny_params(tiny_base, generation={"motion": "yaw-lefd"}), "d")
+    # Methods without an adapter have no motion condition, so that another motion makes none of their videos again.
+    before = [row.provenance["hash"] for row in read_manifest(generate(params, "a") / "manifest.jsonl")]
+    moved = generate(tiny_params(tiny_base, generation={"motion": "sky-only"}), "a")
+    assert [row.provenance["hash"] for row in read_manifest(moved / "manifest.jsonl")] == before
+
+
+def test_a_prompt_may_have_its_own_motion(params, tiny_base):
+    prompts = [{"id": "road", "text": "a road"}, {"id": "tower", "text": "a tower", "motion": "ground-only"}]
+    plain = {path.stem: path.read_bytes() for path in generate(params, "d").glob("*.mp4")}
+    Path("prompts.yaml").write_text(yaml.safe_dump({"prompts": prompts}))
+    folder = generate(tiny_params(tiny_base, generation={"batch": 2}), "d")
+    rows = read_manifest(folder / "manifest.jsonl")
+    assert [row.provenance["generator"]["motion"] for row in rows] == [None, "ground-only"]
+    Path("params.yaml").write_text(yaml.safe_dump(tiny_params(tiny_base).model_dump(mode="json")), encoding="utf-8")
+    done = CliRunner().invoke(generate_command, ["d", "--motion", "still"])
+    assert done.exit_code == 0, done.output
+    rows = read_manifest(folder / "manifest.jsonl")
+    assert [row.provenance["generator"]["motion"] for row in rows] == ["still", "ground-only"]
+    assert (folder / "road-0.mp4").read_bytes() != plain["road-0"]  # standing still is another condition than none
+
+
+@pytest.mark.parametrize("encoding", ["panobench", "released"])
+def test_a_stored_flow_video_becomes_what_the_adapter_was_taught(tmp_path, encoding):
+    """Every fourth map, in the adapter's encoding whatever that of the file is; u and v keep their signs."""
+    video = Video(height=32, width=64, frames=3, fps=8.0)
+    flow = np.zeros((9, 2, 32, 64), np.float32)
+    flow[:, 0], flow[:, 1] = np.arange(1, 10)[:, None, None], -2.0
+    adapter = {"encoding": encoding, "range_px": 25.0, "stride": 4}
+    conditions = []
+    for stored in ("panobench", "released"):
+        folder = tmp_path / stored
+        folder.mkdir()
+        (folder / "flow.json").write_text(json.dumps({"encoding": stored}))
+        write_video(folder / "a.mp4", encode_flow(flow, stored), 8, lossless_rgb=True)
+        condition = Motions(video, adapter).of([(folder / "a.mp4").as_posix(), None])
+        assert condition.shape == (2, 3, 3, 32, 64)
+        assert condition[1].abs().max() == 0
+        conditions.append(condition[0])
+        maps = ((condition[0] + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        if encoding == "released":
+            found = decode_flow(maps, "released")
+            assert np.abs(found[:, 0] - np.array([1, 5, 9])[:, None, None]).max() < 0.3
+            assert np.abs(found[:, 1] + 2).max() < 0.3
+        else:
+            u, v = condition[0][:, 0] * 25, condition[0][:, 1] * 25
+            assert (u - torch.tensor([1.0, 5.0, 9.0])[:, None, None]).abs().max() < 0.3
+            assert (v + 2).abs().max() < 0.3
+    assert (conditions[0] - conditions[1]).abs().max() < 0.04
+    assert Motions(video, None).of(["still"]) is None
+
+
+def test_recipes_say_how_the_adapters_motion_is_read(params, tiny_base):
+    adapter = write_state(Path("360dvd.ckpt"), adapter_checkpoint(tiny_adapter())).as_posix()
+    methods = {
+        name: {"label": name, "adapter": path, "preset": preset}
+        for name, path, preset in (
+            ("ours", "adapter", "paper"),
+            ("theirs", adapter, "paper"),
+            ("as", adapter, "released"),
+        )
+    }
+    params = tiny_params(tiny_base, methods=methods, run={"methods": list(methods)})
+    write_recipes(params)
+    found = [[read_recipe(params, name)["adapter"][key] for key in ("encoding", "stride")] for name in methods]
+    assert found == [["panobench", 1], ["released", 4], ["released", 1]]
 
 
 def test_seeds_depend_on_prompt_and_index_only():
