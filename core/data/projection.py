@@ -84,7 +84,8 @@ def judge(
             )
     if (bars := letterbox(grey)) is not None:
         return verdict(*bars)
-    if (faces := cubemap(grey, aspect)) is not None:
+    # A panorama has a horizon where the faces of a cube map end, half way up; only its seam tells the two apart.
+    if (faces := cubemap(grey, aspect)) is not None and (abs(aspect / 2 - 1) > 0.02 or seam > SEAM_GAP):
         return verdict(faces, "convert it to equirectangular, as with ffmpeg's v360")
     # Eyes are packed at full size or squeezed; both are stretched to 2:1.
     if eye is None and abs(aspect / 2 - 1) > 0.02:
@@ -187,7 +188,7 @@ def pole_grain(grey: np.ndarray) -> tuple[float, float]:
     for rows in (grey[:, :5], grey[:, :-6:-1]):
         smooth = np.stack([cv2.GaussianBlur(frame, (0, 0), 1.0) for frame in rows])
         along, across = np.abs(np.diff(smooth, axis=2)).mean((1, 2)), np.abs(np.diff(smooth, axis=1)).mean((1, 2))
-        found.append(float(np.median(along / across)) if np.median(along + across) > 0.4 else float("nan"))
+        found.append(float(np.median(along / (across + 1e-6))) if np.median(along + across) > 0.4 else float("nan"))
     return found[0], found[1]
 
 

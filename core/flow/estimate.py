@@ -14,7 +14,7 @@ from torch import Tensor
 
 from core.errors import PanobenchError, did_you_mean
 from core.flow.sphere import directions_to_flow, flow_to_directions
-from core.sphere import erp_directions, erp_lonlat, rotation_matrix, view_directions
+from core.sphere import directions_to_lonlat, erp_directions, erp_lonlat, rotation_matrix, view_directions
 
 BACKENDS = ("dis", "raft", "panoflow")
 
@@ -168,20 +168,43 @@ def _pole_view(height: int, up: bool) -> tuple[np.ndarray, np.ndarray, Tensor, T
 
 
 def _with_poles(estimator: Estimator, a: np.ndarray, b: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """The flow ``(2, H, W)`` of two prepared panoramas, with that of their views of the poles blended in."""
+    """The flow ``(2, H, W)`` of two prepared panoramas, with that of their views of the poles blended in.
+
+    Towards a pole its view is followed where it explains the second picture better: in a plain sky nothing tells the
+    motion, and the panorama has at least the horizon to take it from.
+    """
     height = a.shape[0]
-    latitude = erp_lonlat(height, 1, dtype=torch.float64)[0].rad2deg()
+    latitude = erp_lonlat(height, 1, dtype=torch.float64)[0].rad2deg()[:, None]
     low, high = _TAKES_OVER
     share = ((latitude.abs() - low) / (high - low)).clamp(0, 1)
-    share = (share * share * (3 - 2 * share))[:, None, None]  # smooth at both ends
+    share = share * share * (3 - 2 * share)  # smooth at both ends
     planar = flow_to_directions(torch.from_numpy(flow)[None].double())[0]
-    ends = planar
-    for up in (True, False):
-        seen = _seen_at_pole(estimator, a, b, up)
-        side = (latitude > 0 if up else latitude < 0)[:, None, None]
-        ends = torch.where(side, (1 - share) * planar + share * seen, ends)
-    blended = directions_to_flow(torch.nn.functional.normalize(ends, dim=-1)[None])[0].float().numpy()
-    return np.where((share > 0).numpy()[None, :, :, 0], blended, flow)
+    seen = torch.where(
+        latitude[..., None] > 0, _seen_at_pole(estimator, a, b, up=True), _seen_at_pole(estimator, a, b, up=False)
+    )
+    trust = torch.from_numpy(_gain(_misfit(a, b, planar), _misfit(a, b, seen))).double()
+    weight = (share * trust)[..., None]
+    ends = torch.nn.functional.normalize((1 - weight) * planar + weight * seen, dim=-1)
+    blended = directions_to_flow(ends[None])[0].float().numpy()
+    return np.where((weight > 0).numpy()[None, ..., 0], blended, flow)
+
+
+def _misfit(a: np.ndarray, b: np.ndarray, ends: Tensor) -> np.ndarray:
+    """Mean absolute difference, in grey levels, of each pixel's surroundings and where they go, float32 ``(H, W)``."""
+    height, width = a.shape[:2]
+    lon, lat = directions_to_lonlat(ends)
+    x = ((lon / (2 * math.pi) + 0.5) * width + 0.5).float().numpy()
+    y = ((0.5 - lat / math.pi) * height + 0.5).float().numpy()
+    moved = cv2.remap(_over_poles(b), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    difference = np.abs(moved.astype(np.float32) - a)
+    difference = difference if difference.ndim == 2 else difference.mean(axis=2)
+    side = 2 * (height // 32) + 1
+    return cv2.blur(np.pad(difference, ((0, 0), (side, side)), mode="wrap"), (side, side))[:, side:-side]
+
+
+def _gain(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """From 0, where the second misfit is no smaller, to 1, where it is smaller by more than noise makes it."""
+    return ((before - after) / (0.05 * before + 0.1)).clip(0, 1)
 
 
 def _seen_at_pole(estimator: Estimator, a: np.ndarray, b: np.ndarray, up: bool) -> Tensor:
@@ -191,10 +214,10 @@ def _seen_at_pole(estimator: Estimator, a: np.ndarray, b: np.ndarray, up: bool) 
     """
     x, y, place, rotation, size = _pole_view(a.shape[0], up)
     views = [cv2.remap(_over_poles(picture), x, y, cv2.INTER_CUBIC) for picture in (a, b)]
-    flow = estimator.flow(*views)
     at = place.float().numpy()
     moved = [
-        cv2.remap(part, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for part in flow
+        cv2.remap(part, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        for part in estimator.flow(*views)
     ]
     end = place + torch.from_numpy(np.stack(moved, axis=-1)).double() - (size - 1) / 2
     focal = size / 2 / math.tan(_POLE_FOV / 2)

@@ -101,6 +101,14 @@ def test_real_panoramas_have_faults(photo, scale, spoilt):
     assert judge(small(frame.clip(0, 255).astype(np.uint8)[None]), 2.0).reason == ""
 
 
+def test_a_hard_horizon_is_no_cube_map(photo):
+    frame = sphere_of(photo, 0.6).astype(np.float64)
+    frame[:, :128] = 0.3 * frame[:, :128] + 170
+    frame[:, 128:] *= 0.4
+    frame[:, :, [85, 170, 341, 426]] += 60  # poles of street lamps, a third around from each other
+    assert judge(small(frame.clip(0, 255).astype(np.uint8)), 2.0).reason == ""
+
+
 def test_what_is_no_full_panorama_is_named(photo):
     panorama = erp(9, 2)
     real = sphere_of(photo, 1.2)
