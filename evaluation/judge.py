@@ -92,19 +92,38 @@ class Judge:
         return self._texts[key]
 
 
+def _folder(given: str | Path) -> Path:
+    """The judge's folder: as given, or that of ``hf-hub:ORG/NAME`` in Hugging Face's cache; nothing is downloaded."""
+    before, hub, name = str(given).partition("hf-hub:")
+    if not hub:
+        if not Path(given).is_dir():
+            raise PanobenchError(
+                f"{given}: no judge there; set scoring.judge in params.yaml (or --judge) to its folder"
+            )
+        return Path(given)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        raise PanobenchError(
+            f"hf-hub:{name}: not in Hugging Face's cache, and nothing is downloaded while scoring; get it once with "
+            f"`hf download {name}`, or give scoring.judge (--judge) a folder of it"
+        ) from None
+
+
 def load_judge(folder: str | Path, device: str = "cpu") -> Judge:
     """Load a judge folder (module docstring).
 
     Args:
-        folder: where it is.
+        folder: where it is, or ``hf-hub:ORG/NAME``: where Hugging Face's cache has it.
         device: a torch device, or "auto": the first GPU if there is one.
 
     Raises:
         PanobenchError: the folder or one of its files is missing or does not fit; the line names it.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise PanobenchError(f"{folder}: no judge there; set scoring.judge in params.yaml (or --judge) to its folder")
+    folder = _folder(folder)
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise PanobenchError(f"{folder / name}: missing; a judge folder holds {CONFIG} and {WEIGHTS}")

@@ -1,14 +1,21 @@
 """Reconstruction: how near is a video to the true one, frame by frame? Every pixel counts by its area on the sphere."""
 
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
+import torch
 
+from core.flow import flow_to_directions
+from core.sphere import angle_between, pad_sphere
 from evaluation.features import Need, VideoFeatures
 from evaluation.metrics.base import Criterion, Direction, Metric
+from evaluation.metrics.claims import Claims, Floor, claims
+from evaluation.metrics.ssim import WINDOW, luma, ssim_map
 
 # Identical frames have no finite PSNR; this is what they read, and the most that is ever read.
 MOST_DB = 100.0
+_POINTS = 655_362
 
 
 def psnr(mean_squares: np.ndarray) -> float:
@@ -31,6 +38,53 @@ def weighted_squares(frames: np.ndarray, truth: np.ndarray, weights: np.ndarray)
     """
     difference = frames.astype(np.int32) - truth
     return (difference**2).mean(axis=(2, 3)) @ weights
+
+
+@lru_cache
+def sphere_shares(height: int) -> np.ndarray:
+    """(H, 2H) float64, sum 1: share of the points of S-PSNR that fall into each pixel; read-only.
+
+    As many points as the original (655,362), spread evenly as a Fibonacci lattice, each in its nearest pixel.
+    """
+    index = np.arange(_POINTS) + 0.5
+    latitude = np.arcsin(1 - 2 * index / _POINTS)
+    longitude = np.mod(index * (3 - np.sqrt(5)) / 2, 1)  # turns, by the golden angle
+    rows = np.minimum((0.5 - latitude / np.pi) * height, height - 1).astype(int)
+    columns = np.minimum(longitude * 2 * height, 2 * height - 1).astype(int)
+    shares = np.bincount(rows * 2 * height + columns, minlength=2 * height * height) / _POINTS
+    shares = shares.reshape(height, 2 * height)
+    shares.setflags(write=False)
+    return shares
+
+
+def weighted_ssim(frames: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Area-weighted mean of the SSIM map of luma, (F,) float64, -1 to 1; windows go around the sphere and over poles.
+
+    Args:
+        frames: (F, H, W, 3) uint8.
+        truth: as frames.
+        weights: (H,) float64, sum 1.
+    """
+    rows = []
+    for pair in zip(frames, truth, strict=True):
+        a, b = (
+            pad_sphere(luma(torch.from_numpy(x).permute(2, 0, 1)[None].float() / 255), WINDOW // 2, WINDOW // 2)
+            for x in pair
+        )
+        rows.append(float(ssim_map(a, b)[0, 0].double().mean(dim=1) @ torch.tensor(weights)))
+    return np.array(rows)
+
+
+def end_point_errors(flow: torch.Tensor, truth: torch.Tensor, weights: np.ndarray) -> np.ndarray:
+    """Area-weighted mean great-circle angle between the ends of two flow fields, (T,) float64, degrees.
+
+    Args:
+        flow: (T, 2, H, W) float, pixels.
+        truth: as flow.
+        weights: (H,) float64, sum 1.
+    """
+    angles = angle_between(flow_to_directions(flow.double()), flow_to_directions(truth.double()))
+    return np.degrees((angles.mean(dim=-1) @ torch.tensor(weights)).numpy())
 
 
 class _Paired(Metric):
@@ -58,6 +112,84 @@ class WsPsnr(_Paired):
     def compute(self, rows: np.ndarray, reference: np.ndarray | None = None) -> float:
         """See psnr."""
         return psnr(rows)
+
+
+class WsSsim(_Paired):
+    """WS-SSIM against the true video, 0 to 1 (below 0 in theory), higher is better; 1 for identical frames.
+
+    SSIM map of luma with the usual window (11 x 11, Gaussian of 1.5), which goes around the sphere, weighted by area.
+    Source: Zhou et al. 2018, "Weighted-to-Spherically-Uniform SSIM"; Wang et al. 2004.
+    """
+
+    name: ClassVar[str] = "ws_ssim"
+    unit: ClassVar[str] = "SSIM"
+    direction: ClassVar[Direction] = "higher"
+    summary: ClassVar[str] = "SSIM against the true video, windows weighted by their area on the sphere"
+    needs: ClassVar[frozenset[Need]] = frozenset({"paired"})
+    claims: ClassVar[Claims] = claims(falls="blur noise", floor=Floor("identical", 1, 1))
+
+    def update(self, video: VideoFeatures) -> np.ndarray:
+        """See weighted_ssim."""
+        assert video.truth is not None
+        return weighted_ssim(video.new(video.frames), video.new(video.truth.frames), video.row_weights)
+
+    def compute(self, rows: np.ndarray, reference: np.ndarray | None = None) -> float:
+        """Mean over frames."""
+        return float(rows.mean())
+
+
+class SPsnr(_Paired):
+    """S-PSNR against the true video, decibels, higher is better; 100 for identical frames.
+
+    At 655,362 points spread evenly over the sphere, each read at its nearest pixel (S-PSNR-NN). A yaw moves the points
+    against the pixels, and the number by about 0.01 dB. Source: Yu, Lakshman & Girod 2015.
+    """
+
+    name: ClassVar[str] = "s_psnr"
+    unit: ClassVar[str] = "dB"
+    direction: ClassVar[Direction] = "higher"
+    summary: ClassVar[str] = "PSNR against the true video at points spread evenly over the sphere"
+    needs: ClassVar[frozenset[Need]] = frozenset({"paired"})
+    claims: ClassVar[Claims] = claims(falls="blur noise", floor=Floor("identical", MOST_DB, MOST_DB), yaw="views")
+
+    def update(self, video: VideoFeatures) -> np.ndarray:
+        """Mean squared difference at the points, (N,)."""
+        assert video.truth is not None
+        difference = video.new(video.frames).astype(np.int32) - video.new(video.truth.frames)
+        return np.einsum("fhw,hw->f", (difference**2).mean(axis=3), sphere_shares(difference.shape[1]))
+
+    def compute(self, rows: np.ndarray, reference: np.ndarray | None = None) -> float:
+        """See psnr."""
+        return psnr(rows)
+
+
+class EndPointError(_Paired):
+    """Spherical end-point error of the flow against the true video's, degrees, lower is better; 0 if they move alike.
+
+    Great-circle distance between where the flow of both videos leads, by area. Both flows are estimated the same way,
+    so it compares motion, not estimators. Source: 360-degree optical flow benchmarks (Artizzu et al. 2021).
+    """
+
+    name: ClassVar[str] = "end_point_error"
+    unit: ClassVar[str] = "degrees"
+    direction: ClassVar[Direction] = "lower"
+    criterion: ClassVar[Criterion] = "motion_pattern"
+    summary: ClassVar[str] = "great-circle distance between the ends of this flow and of the true video's"
+    needs: ClassVar[frozenset[Need]] = frozenset({"paired", "flow"})
+    claims: ClassVar[Claims] = claims(
+        rises="shuffled frozen pan", level="broken_seam", floor=Floor("identical", 0, 1e-6), yaw="views"
+    )
+
+    def update(self, video: VideoFeatures) -> np.ndarray:
+        """See end_point_errors; one row per pair of frames."""
+        assert video.flow is not None
+        assert video.truth is not None
+        assert video.truth.flow is not None
+        return end_point_errors(video.flow, video.truth.flow, video.row_weights)
+
+    def compute(self, rows: np.ndarray, reference: np.ndarray | None = None) -> float:
+        """Mean over pairs of frames."""
+        return float(rows.mean())
 
 
 class ViewLpips(_Paired):

@@ -98,3 +98,17 @@ def test_a_damaged_folder_is_one_clear_line(judge_folder: Path, tmp_path: Path, 
         load_judge(folder)
     assert "damaged" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_judge_is_found_in_hugging_faces_cache_and_never_downloaded(judge_folder: Path, tmp_path: Path, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(PanobenchError, match=r"hf-hub:me/clip: not in Hugging Face's cache.*`hf download me/clip`"):
+        load_judge("hf-hub:me/clip")
+    repository = tmp_path / "models--me--clip"
+    shutil.copytree(judge_folder, repository / "snapshots/abc")
+    (repository / "refs").mkdir()
+    (repository / "refs/main").write_text("abc")
+    found = load_judge("hf-hub:me/clip")
+    assert found.sha256 == load_judge(judge_folder).sha256
