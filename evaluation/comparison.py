@@ -16,6 +16,7 @@ from core.errors import PanobenchError
 from core.files import read_json, sha256
 from evaluation.findings import CRITERIA, headlines, standing
 from evaluation.manifest import MANIFEST_NAME, Item, read_videos
+from evaluation.set_difference import difference_row
 from evaluation.standings import holm, ranks, sign_flip_p
 from evaluation.statistics import bootstrap_mean, paired_values
 
@@ -196,6 +197,9 @@ def _ordered_metrics(methods: Sequence[Scored]) -> list[str]:
 
 def _difference(a: Scored, b: Scored, metric: str, resamples: int, seed: int, level: float) -> dict[str, Any]:
     """Paired difference a - b; without an interval, and with n = 0, if they share no prompt."""
+    if a.summary[metric].get("of") == "set":
+        pair = [(m.name, m.folder, m.summary[metric], set(m.scores["prompt_id"].astype(str))) for m in (a, b)]
+        return difference_row(pair[0], pair[1], metric, level)
     shared = set(_prompts_with(a, metric)) & set(_prompts_with(b, metric))
     if not shared:
         return {"a": a.name, "b": b.name, "mean": None, "low": None, "high": None, "n": 0, "prompts": 0, "p": None}

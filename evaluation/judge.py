@@ -94,7 +94,7 @@ class Judge:
 
 def _folder(given: str | Path) -> Path:
     """The judge's folder: as given, or that of ``hf-hub:ORG/NAME`` in Hugging Face's cache; nothing is downloaded."""
-    before, hub, name = str(given).partition("hf-hub:")
+    _, hub, name = str(given).partition("hf-hub:")
     if not hub:
         if not Path(given).is_dir():
             raise PanobenchError(

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.sphere_error import BOUND_PX, measure
 from core import sphere
 
 ANGLES = st.floats(-math.pi, math.pi)
@@ -84,6 +85,19 @@ def test_latitude_weights_are_the_area_of_rows():
 
 
 # --- the published error bound ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("height", [128, 512])
+def test_every_projection_keeps_the_published_bound(height: int):
+    """What `python -m benchmarks.sphere_error` prints, at 1024 x 512 and smaller."""
+    found = measure(height, draws=100)
+    assert len(found) == 8
+    assert max(found.values()) < BOUND_PX
+
+
+@pytest.mark.gpu
+def test_the_bound_holds_on_a_gpu():
+    assert max(measure(512, "cuda").values()) < BOUND_PX
 
 
 def test_sampling_error_below_a_hundredth_of_a_pixel():
@@ -221,6 +235,17 @@ def test_gradients_in_pixels_and_directions():
     erp = torch.rand(1, 1, 4, 8, dtype=torch.float64, requires_grad=True, generator=torch.Generator().manual_seed(1))
     rays = sphere.view_directions(2, 3, 1.2, 3.0, 0.3, 0.1, dtype=torch.float64).requires_grad_()
     assert torch.autograd.gradcheck(lambda e, r: sphere.sample_erp(e, r), (erp, rays))
+    view = torch.rand(1, 1, 3, 4, dtype=torch.float64, requires_grad=True, generator=torch.Generator().manual_seed(2))
+    faces = torch.rand(1, 6, 1, 3, 3, dtype=torch.float64, requires_grad=True)
+    turn = sphere.rotation_matrix(0.7, 0.3, 0.2, dtype=torch.float64)
+    for function, x in (
+        (lambda v: sphere.view_to_erp(v, 4, 8, 1.5, 3.0, 0.2)[0], view),
+        (lambda f: sphere.cubemap_to_erp(f, 4, 8), faces),
+        (lambda e: sphere.erp_to_cubemap(e, 3), erp),
+        (lambda e: sphere.rotate_erp(e, turn), erp),
+        (lambda e: sphere.pad_sphere(e, 3, 2), erp),
+    ):
+        assert torch.autograd.gradcheck(function, (x,))
     sphere.cubemap_to_erp(sphere.erp_to_cubemap(erp, 4), 4, 8).sum().backward()
     assert erp.grad is not None
     assert (erp.grad != 0).all()

@@ -99,7 +99,7 @@ def test_points_of_s_psnr_are_even_over_the_sphere():
 
 
 def test_end_point_error_of_known_turns():
-    """A yaw of a against a yaw of b pixels: the ends are |a - b| pixels apart along their parallel, in great circles."""
+    """A yaw of a against one of b pixels: the ends are |a - b| pixels apart on their parallel, in great circles."""
     a, b = (torch.zeros(1, 2, HEIGHT, 2 * HEIGHT) for _ in range(2))
     a[:, 0], b[:, 0] = 3.0, -1.5
     error = float(end_point_errors(a, b, WEIGHTS)[0])

@@ -1,13 +1,21 @@
 """Distances between sets: unbiased kernels against the original packages, intervals that cover, floors, refusal."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from torchmetrics.image.kid import maximum_mean_discrepancy
 
+from core.video import write_video
+from evaluation.comparison import compare, load_scored
 from evaluation.metrics import create_metrics
 from evaluation.metrics.mmd import ClipMmd, gaussian, mean_kernels, unbiased_mmd
+from evaluation.set_difference import set_difference
 from evaluation.sets import half_samples, score_set
+from panobench import cli
+from tests.evaluation.worlds import FPS, turning
 
 
 def unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -99,3 +107,37 @@ def test_too_few_videos_are_refused_with_the_number_and_the_way_out():
         assert f"{len(videos)} videos against {len(reference)} reference videos" in line
         assert "scoring.metrics.clip_mmd.least" in line
     assert create_metrics({"clip_mmd": {"least": 5}})[0].least == 5
+
+
+def test_the_difference_of_two_methods_is_narrower_when_prompts_are_shared():
+    """Both methods fail on the same prompts: the difference is sure although each value is not."""
+    rng = np.random.default_rng(7)
+    metric = ClipMmd(least=4, width=1.0)
+    prompt = 2 * rng.normal(size=(20, 1, 6))
+    far = np.array([3.0, 0, 0, 0, 0, 0])
+    a, b = (prompt + 0.2 * rng.normal(size=prompt.shape) + shift for shift in (0.0, far))
+    reference = unit(rng, 40, 1, 6)
+    names = [f"p{i:02}" for i in range(20)]
+    found = [score_set(metric, x / np.linalg.norm(x, axis=-1, keepdims=True), names, reference) for x in (a, b)]
+    paired, apart = (set_difference(found[0].draws, found[1].draws, 20, same) for same in (True, False))
+    assert paired < apart
+    assert found[1].value - found[0].value > paired
+
+
+def test_methods_are_compared_by_their_half_samples(tmp_path: Path, judge_folder: Path):
+    """Scored by the command line, compared as data: darker clips are farther from the reference, and it says so."""
+    for index in range(8):
+        for kind, seed, factor in (("real", index, 1), ("light", 50 + index, 1), ("dark", 50 + index, 4)):
+            frames = turning(2.0, frames=2, height=32, seed=seed) // factor
+            write_video(tmp_path / kind / f"v{index}.mp4", frames, FPS)
+    for kind in ("light", "dark"):
+        command = ["score", tmp_path / kind, "--reference", tmp_path / "real", "--judge", judge_folder, "--no-cache"]
+        command += ["--metrics", "clip_mmd,seam_ratio", "--out", tmp_path / f"scores-{kind}"]
+        result = CliRunner().invoke(cli, [str(part) for part in command], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    comparison = compare([load_scored(tmp_path / f"scores-{kind}") for kind in ("light", "dark")], 200, 0, 0.95)
+    found = comparison["metrics"]["clip_mmd"]
+    (row,) = found["differences"]
+    assert (row["a"], row["b"], row["n"], row["prompts"]) == ("light", "dark", 8, 8)
+    assert row["high"] < 0
+    assert found["best"] == "light"
