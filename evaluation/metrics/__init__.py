@@ -28,6 +28,7 @@ METRICS: "Registry[type[AnyMetric]]" = Registry(
         "pole_spread": "evaluation.metrics.pole_spread:PoleSpread",
         "pole_ratio": "evaluation.metrics.edges:PoleRatio",
         "cube_edge_ratio": "evaluation.metrics.edges:CubeEdgeRatio",
+        "open_ends": "evaluation.metrics.open_ends:OpenEnds",
         "clip_alignment": "evaluation.metrics.clip_alignment:ClipAlignment",
         "directional_alignment": "evaluation.metrics.directional_alignment:DirectionalAlignment",
         "content_distribution": "evaluation.metrics.content_distribution:ContentDistribution",

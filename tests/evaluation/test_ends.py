@@ -8,7 +8,9 @@ import pytest
 import torch
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from core.sphere import cubemap_to_erp, erp_to_cubemap
+from core.nano.render import render_clip
+from core.nano.scene import sample_scene
+from core.sphere import cubemap_to_erp, erp_directions, erp_to_cubemap, view_directions
 from evaluation.features import extract_features, row_weights
 from evaluation.metrics import create_metrics
 from evaluation.metrics.discontinuity import discontinuity_scores
@@ -50,6 +52,7 @@ def test_seamless_pictures_pass_and_stretched_ones_fail(seed: int):
         "seam_row_percentile": 80.0,  # a few large smooth shapes: all rows agree
         "discontinuity_ratio": 1.7,
         "pole_ratio": 2.0,
+        "open_ends": 2.5,
     }.items():
         assert value(name, real) < most < value(name, flat), name
     assert value("seam_ssim", flat) < value("seam_ssim", real) - 0.01
@@ -85,6 +88,21 @@ def test_a_photographers_seam_in_a_plain_region_passes():
     assert value("seam_ratio_grid", video) < 0.7
     assert value("seam_row_percentile", video) < 55
     assert value("discontinuity_ratio", video) < 1
+
+
+def test_one_number_tells_panoramas_of_the_nano_world_from_stretched_clips():
+    """Rendered scenes, with masts, walls and plain skies; its threshold was set on other scenes."""
+    rays = erp_directions(128, 256).numpy()
+    real, flat = [], []
+    for index in range(8):
+        scene = sample_scene(77, "reference", index)
+        view = view_directions(128, 256, math.radians(60 + 7 * index)).numpy()
+        real.append(value("open_ends", render_clip(scene, rays, [0.0, 1.0])))
+        flat.append(value("open_ends", render_clip(scene, view, [0.0, 1.0])))
+    assert min(flat) > 2.5
+    assert sum(v < 2.5 for v in real) >= 7
+    seam, pole = (value(name, still()) for name in ("discontinuity_ratio", "pole_ratio"))
+    assert value("open_ends", still()) == pytest.approx(math.sqrt(seam * pole), rel=1e-12)
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])
@@ -175,7 +193,7 @@ def test_faces_that_do_not_fit_show_at_the_edges_of_the_cube(size: int):
 
 def test_metrics_of_frames_do_not_depend_on_where_a_video_is_cut():
     video = turning(3.0)
-    for name in (*SEAM, "pole_ratio", "cube_edge_ratio"):
+    for name in (*SEAM, "pole_ratio", "cube_edge_ratio", "open_ends"):
         metric = create_metrics({name: {}})[0]
         parts = [(0, 3, 0), (2, 6, 1)]
         rows = [metric.update(extract_features(video[a:b], FPS, set(), seen=seen)) for a, b, seen in parts]
