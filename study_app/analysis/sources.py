@@ -7,6 +7,7 @@ from study_app.analysis.votes import Votes, from_rows, read_export
 from study_app.bundle import KEY_FILE, load_bundle, load_key
 from study_app.database import as_url
 from study_app.export import make_codebook, table
+from study_app.organiser import closed_at
 from study_app.store import Store, default_database
 
 
@@ -33,6 +34,7 @@ def read_study(
         return from_rows([], make_codebook(bundle, key)), f"{place}, which does not exist yet"
     store = Store(bundle, place)
     try:
-        return from_rows(table(store, key), make_codebook(bundle, key), store.place), store.place
+        source = store.place if closed_at(store) else f"{store.place} (the study is still open)"
+        return from_rows(table(store, key), make_codebook(bundle, key), store.place), source
     finally:
         store.close()

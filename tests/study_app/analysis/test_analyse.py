@@ -18,6 +18,7 @@ from study_app.analysis.sources import read_study
 from study_app.analysis.votes import Votes, from_rows, read_export
 from study_app.bundle import KEY_FILE, Bundle, load_key
 from study_app.export import export, table
+from study_app.organiser import set_closed
 from study_app.params import StudyParams
 from study_app.prepare import prepare
 from study_app.store import Store
@@ -234,7 +235,10 @@ def test_database_csv_and_json_give_one_result(store: Store, big_bundle: Bundle,
     key = load_key(big_bundle.folder / KEY_FILE, big_bundle.study.study_id)
     for name in ("v.csv", "v.json"):
         export(store, key, tmp_path / name)
-    from_database, _ = read_study(big_bundle.folder, database)
+    from_database, source = read_study(big_bundle.folder, database)
+    assert source.endswith("(the study is still open)")
+    set_closed(store, True)
+    assert "open" not in read_study(big_bundle.folder, database)[1].rpartition("/")[2]
     results = [
         analyse(v, PLAN) for v in (from_database, read_export(tmp_path / "v.csv"), read_export(tmp_path / "v.json"))
     ]
