@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -158,6 +159,7 @@ def test_modules_are_as_found_after_a_run_and_after_an_exception(full):
         ({"condition": torch.zeros(1, 4, 3, 32, 32)}, "condition must be"),
         ({"condition": torch.full((1, 4, 3, 32, 64), 2.0)}, r"\[-1, 1\]"),
         ({"latents": torch.zeros(1, 4, 4, 8, 8)}, "latents must be"),
+        ({"batch_size": 0}, "batch_size must be 1"),
         ({"output_type": "png"}, "output_type must be"),
         ({"preset": "papr"}, "did you mean 'paper'"),
     ],
@@ -241,3 +243,61 @@ def test_weights_hash_changes_with_one_byte_and_with_a_name(tmp_path):
     second = weights_hash(tmp_path)
     (tmp_path / "a").rename(tmp_path / "b")
     assert len({first, second, weights_hash(tmp_path)}) == 3
+
+
+SCHEDULERS = ["DPMSolverMultistepScheduler", "EulerAncestralDiscreteScheduler", "PNDMScheduler"]
+MORE_SCHEDULERS = [
+    "DDIMScheduler", "DDPMScheduler", "DEISMultistepScheduler", "DPMSolverSinglestepScheduler",
+    "EulerDiscreteScheduler", "HeunDiscreteScheduler", "KDPM2DiscreteScheduler", "LCMScheduler",
+    "LMSDiscreteScheduler", "UniPCMultistepScheduler",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", [*SCHEDULERS, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE_SCHEDULERS)]
+)
+def test_any_scheduler_samples_and_turns_with_the_sphere(full, name):
+    """With padding at every step, rotation by half a turn changes nothing: also with schedulers that look back."""
+    own = full.scheduler
+    full.scheduler = getattr(diffusers, name).from_config(own.config)
+    try:
+        options = {"circular_padding": True, "preset": replace(EVERY_STEP, theta_deg=180.0), "output_type": "latent"}
+        alone = sample(full, seeds=[4], steps=4, **options)
+        together = sample(full, ["a road"] * 2, seeds=[9, 4], steps=4, **options)
+        turned = sample(full, seeds=[4], steps=4, rotation=True, **options)
+    finally:
+        full.scheduler = own
+    assert torch.isfinite(alone).all()
+    assert torch.equal(together[1], alone[0])
+    assert relative(turned, alone) < 2e-4
+
+
+def test_a_scheduler_of_another_kind_of_model_is_refused(plain):
+    own = plain.scheduler
+    plain.scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
+    try:
+        with pytest.raises(PanobenchError, match="FlowMatchEulerDiscreteScheduler is not a scheduler of a model"):
+            sample(plain)
+    finally:
+        plain.scheduler = own
+
+
+def test_output_types_hold_the_same_video(plain):
+    levels = sample(plain, output_type="uint8")
+    floats, pictures = sample(plain, output_type="np"), sample(plain, output_type="pil")
+    assert floats.shape == levels.shape
+    assert (np.rint(floats * 255).astype(np.uint8) == levels).all()
+    assert (np.stack([np.asarray(picture) for picture in pictures[0]]) == levels[0]).all()
+    assert torch.equal(sample(plain).permute(0, 1, 3, 4, 2), torch.from_numpy(floats))
+
+
+def test_the_whole_pipeline_saves_and_loads_as_diffusers_pipelines_do(tiny_base, tmp_path):
+    base = load_base(*tiny_base, released_groupnorm=True)
+    pipe = Pipeline360.from_base(base, tiny_adapter())
+    pipe.save_pretrained(tmp_path)
+    again = Pipeline360.from_pretrained(tmp_path, local_files_only=True)
+    again.set_progress_bar_config(disable=True)
+    assert again.config.released_groupnorm
+    options = {"rotation": True, "circular_padding": True, "output_type": "latent"}
+    # Another kernel of attention: `motion_unet` chooses it.
+    assert relative(sample(again, **options), sample(pipe, **options)) < 1e-4

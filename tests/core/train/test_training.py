@@ -15,6 +15,7 @@ from core.errors import PanobenchError
 from core.flow import flow_condition, mirror_maps
 from core.model.base import encode_text, load_adapter360, load_base
 from core.model.enhance import circular_padding, roll_columns
+from core.model.groupnorm import released_groupnorm
 from core.model.pipeline import Pipeline360
 from core.params_schema import AdapterTraining
 from core.train.adapter import adapter_loss, build_adapter
@@ -103,6 +104,20 @@ def test_adapter_learns_and_the_base_does_not_change(inside, tiny_base):
     for name, weight in base.unet.state_dict().items():
         assert torch.equal(weight, fresh.unet.state_dict()[name])
     assert not any(p.requires_grad for p in base.unet.parameters())
+
+
+def test_the_base_decides_the_groupnorm_of_the_training(inside, tiny_base):
+    """As AnimateDiff's modules were trained: other losses, the same from the loss itself with that GroupNorm."""
+    params = tiny_params(tiny_base, base={"groupnorm": "released"})
+    other = losses(train_model(params, "adapter"))
+    plain = losses(train_model(tiny_params(tiny_base), "adapter"))
+    assert abs(other[0] - plain[0]) > 1e-5
+    base, settings = load_base(*tiny_base), params.training["adapter"]
+    unet, adapter = base.motion_unet(), build_adapter(base, settings, params.seed)
+    with ExitStack() as stack, released_groupnorm(unet):
+        loss = adapter_loss(base, unet, adapter, Cache("outputs/tiny/cache"), settings, FRAMES, params.seed, stack)
+        found = loss(Rows(0, range(settings.batch), settings.batch), None).mean.item()
+    assert found == pytest.approx(other[0], abs=1e-6)
 
 
 def test_no_graph_before_the_first_injection(inside, tiny_base):
