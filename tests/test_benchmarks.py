@@ -6,7 +6,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from benchmarks import flow_accuracy
+from benchmarks import data_rates, flow_accuracy
 from benchmarks.diffusion import count_flops, main, rivals
 from benchmarks.random_base import SIZES, random_adapter
 
@@ -62,3 +62,9 @@ def test_cyclic_flow_with_poles_beats_planar_flow_at_every_latitude(tmp_path):
     whole = places["all longitudes"]
     assert whole["cyclic and poles"][-1] < 0.85 * whole["planar"][-1]
     assert (tmp_path / "flow-dis.md").read_text().count("\n|") == 7
+
+
+def test_a_plan_is_the_rates_times_the_frames():
+    """An hour at 25 frames per second is 90,000 frames; here a frame takes .1 seconds and 1/16 MiB."""
+    rate = data_rates.Rate("flow", 2, 32, 3.2, 100.0, 2.0)
+    assert data_rates.plan([rate], 1000).splitlines()[-1] == "| flow | 2,500 | 5.4 |"
