@@ -21,11 +21,16 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "generate": ("baselines.cli:generate", "Generate the prompt set's videos with one method."),
         "score": ("evaluation.cli:score", "Score a folder of panoramic MP4s, whoever made them."),
         "compare": ("evaluation.compare_cli:compare", "Put scored methods side by side in one HTML report."),
+        "agreement": ("evaluation.agreement_cli:agreement", "Say how well each metric agrees with the study's raters."),
         "track": ("evaluation.track_cli:track", "Log (or rebuild) the MLflow runs from the files."),
         "study": ("study_app.cli:study", "Prepare, serve, watch and analyse the human study."),
     },
     "Tools": {
         "metrics": ("evaluation.cli:metrics", "List the metrics: unit, direction, criterion, needs."),
+        "validate": (
+            "evaluation.validate_cli:validate",
+            "Prove the metrics on graded corruptions; write docs/metrics.md.",
+        ),
         "nano": ("core.nano.cli:nano", "The procedural world, and the training of the shipped nano base."),
     },
 }

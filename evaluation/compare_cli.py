@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,7 @@ from core.errors import PanobenchError, did_you_mean
 
 if TYPE_CHECKING:
     from core.params import Params
+    from evaluation.comparison import Scored
 
 DEFAULT_PARAMS = Path("params.yaml")
 
@@ -28,6 +29,7 @@ DEFAULT_PARAMS = Path("params.yaml")
 @click.option(
     "--prompts-shown", type=click.IntRange(min=0), default=24, show_default=True, help="Prompts with pictures."
 )
+@click.option("--votes", type=click.Path(path_type=Path), help="Votes of a study of these methods: adds the agreement.")
 def compare(
     scores: tuple[Path, ...],
     videos: tuple[str, ...],
@@ -35,6 +37,7 @@ def compare(
     out: Path | None,
     params_file: Path | None,
     prompts_shown: int,
+    votes: Path | None,
 ) -> None:
     """Put scored methods side by side in one HTML page, with intervals, videos, frames and seams.
 
@@ -43,7 +46,8 @@ def compare(
     are with --videos, or the page has the numbers only.
     """
     from evaluation.comparison import load_scored
-    from evaluation.report import Making, build_report
+    from evaluation.page import Making
+    from evaluation.report import build_report
 
     file = params_file or (DEFAULT_PARAMS if DEFAULT_PARAMS.is_file() else None)
     params = _load(file) if file else None
@@ -69,11 +73,25 @@ def compare(
     headline = params.report.headline if params else {}
     command = shlex.join(["panobench", *sys.argv[1:]])
     out = out or Path("report")
-    comparison = build_report(methods, out, Making(command, file, prompts_shown, headline))
+    comparison = build_report(methods, out, Making(command, file, prompts_shown, headline, _agreement(votes, methods)))
     without = [method.label for method in methods if not method.videos]
     if without:
         click.echo(f"without pictures: {', '.join(without)} (name their folders with --videos METHOD=FOLDER)", err=True)
     click.echo(f"{len(methods)} methods, {len(comparison['prompts'])} prompts: {out / 'index.html'}")
+
+
+def _agreement(votes: Path | None, methods: list[Scored]) -> dict[str, Any] | None:
+    """Agreement of the metrics with the votes, if there are votes."""
+    if votes is None:
+        return None
+    import pandas as pd
+
+    from evaluation.agreement import agreement
+    from evaluation.votes import read_votes
+
+    seed = int(methods[0].settings["bootstrap"]["seed"])
+    scores = pd.concat([method.scores for method in methods])
+    return {"criteria": agreement(read_votes(votes), scores, seed=seed)}
 
 
 def _load(file: Path) -> Params:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import torch
 
-from core.sphere import rotate_erp, view_directions
+from core.sphere import erp_directions, rotate_erp, sample_erp, view_directions
 from evaluation.metrics.claims import CORRUPTIONS
 
 #: Strengths at which a curve is measured.
@@ -88,19 +88,21 @@ def _misaligned_seam(frames: np.ndarray, strength: float, _: np.random.Generator
 
 
 def _perspective(frames: np.ndarray, strength: float, _: np.random.Generator) -> np.ndarray:
-    """A view ahead fills the frame as if it were the sphere; from 150 degrees wide down to 60.
+    """A view ahead, 60 degrees wide, fills the frame as if it were the sphere; weaker: every ray goes part of the way.
 
-    The rays of the view, (longitude, latitude) of each pixel of a perspective picture of this field of view, are
-    looked up in the panorama. Strength 1/4 is 150 degrees, 1 is 60.
+    Each pixel of a panorama looks along its own direction; in a perspective picture stretched to 2:1 it looks along a
+    direction of the view. Directions move from the one to the other along great circles, so the fault grows steadily.
     """
     height, width = frames.shape[1:3]
-    fov = math.radians(180 - 120 * strength)
-    rays = view_directions(height, width, fov, dtype=torch.float64).numpy()
-    longitude = np.arctan2(rays[..., 0], rays[..., 2])
-    latitude = np.arcsin(np.clip(rays[..., 1], -1, 1))
-    columns = (longitude / (2 * math.pi) + 0.5) * width - 0.5
-    rows = (0.5 - latitude / math.pi) * height - 0.5
-    return _remap(frames, columns.astype(np.float32), rows.astype(np.float32))
+    start = erp_directions(height, width, dtype=torch.float64).numpy()
+    end = view_directions(height, width, math.radians(60), dtype=torch.float64).numpy()
+    angle = np.arccos(np.clip((start * end).sum(axis=-1, keepdims=True), -1, 1))
+    rays = np.sin((1 - strength) * angle) * start + np.sin(strength * angle) * end  # slerp, times sin(angle)
+    rays = np.where(angle < 1e-6, start, rays)
+    rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
+    picture = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
+    seen = sample_erp(picture, torch.from_numpy(rays).float())
+    return _to_bytes(seen.permute(0, 2, 3, 1).numpy())
 
 
 def _flicker(frames: np.ndarray, strength: float, generator: np.random.Generator) -> np.ndarray:
@@ -111,12 +113,9 @@ def _flicker(frames: np.ndarray, strength: float, generator: np.random.Generator
 
 
 def _shuffled(frames: np.ndarray, strength: float, generator: np.random.Generator) -> np.ndarray:
-    """A share of the frames change places; all of them at strength 1."""
-    count = max(2, round(strength * len(frames)))
-    chosen = generator.permutation(len(frames))[:count]
-    order = np.arange(len(frames))
-    order[chosen] = np.roll(chosen, 1)
-    return frames[order]
+    """Frames out of order: each is displaced at random, by up to twice the clip's length at strength 1."""
+    count = len(frames)
+    return frames[np.argsort(np.arange(count) + 2 * count * strength * generator.uniform(size=count), kind="stable")]
 
 
 def _frozen(frames: np.ndarray, strength: float, _: np.random.Generator) -> np.ndarray:
@@ -159,7 +158,7 @@ MAKERS: dict[str, Corruption] = {
     "misaligned_seam": Corruption("misaligned seam", "ends a tenth of the height apart", _misaligned_seam),
     "perspective": Corruption("narrow view stretched to 2:1", "60 degrees for the whole sphere", _perspective),
     "flicker": Corruption("flicker", "32 grey levels", _flicker),
-    "shuffled": Corruption("shuffled frames", "all frames", _shuffled),
+    "shuffled": Corruption("shuffled frames", "displaced by up to twice the length", _shuffled),
     "frozen": Corruption("frozen frames", "all frames", _frozen),
     "pan": Corruption("straight-line pan", "all frames", _pan),
     "blur": Corruption("blur", "sigma of 1/32 of the height", _blur),

@@ -4,13 +4,16 @@ Frames are enlarged smoothly (they are shown as a viewer shows them), seam close
 seen is the step between two columns, which interpolation would hide).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from core.sphere import erp_to_view
 from core.video import read_video
 
 _INK, _MUTED, _PAPER = (28, 30, 34), (110, 116, 124), (255, 255, 255)
@@ -24,10 +27,12 @@ class Shots:
     Attributes:
         frames: first, middle and last frame, ``(3, H, W, 3)``.
         seam: close-up of the middle frame around the seam, ``(S, S, 3)``, the seam between its two middle columns.
+        poles: what a viewer sees who looks straight up and straight down in the middle frame, ``(2, P, P, 3)``.
     """
 
     frames: np.ndarray
     seam: np.ndarray
+    poles: np.ndarray
 
 
 def read_shots(path: str | Path) -> Shots:
@@ -38,7 +43,20 @@ def read_shots(path: str | Path) -> Shots:
     """
     frames = read_video(path).frames
     middle = len(frames) // 2
-    return Shots(frames[[0, middle, len(frames) - 1]], seam_crop(frames[middle]))
+    return Shots(frames[[0, middle, len(frames) - 1]], seam_crop(frames[middle]), polar_views(frames[middle]))
+
+
+def polar_views(frame: np.ndarray, fov_deg: float = 120.0) -> np.ndarray:
+    """Views up and down, ``(2, P, P, 3)`` uint8, of an ERP frame ``(H, W, 3)``, P = H but at most 192 pixels.
+
+    On a sphere a pole is a point like any other; a flat picture shows a star of streaks there.
+    """
+    side = min(frame.shape[0], 192)
+    picture = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None].float()
+    looks = [
+        erp_to_view(picture, side, side, math.radians(fov_deg), pitch=pitch) for pitch in (math.pi / 2, -math.pi / 2)
+    ]
+    return torch.cat(looks).permute(0, 2, 3, 1).round().clamp(0, 255).byte().numpy()
 
 
 def seam_crop(frame: np.ndarray) -> np.ndarray:

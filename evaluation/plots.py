@@ -1,6 +1,7 @@
 """Interval plots: small ones as SVG inside the page, and one picture of all of them."""
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,40 @@ def interval_svg(metric: Mapping[str, Any], methods: Sequence[str], width: int =
             ends = f'x1="{x(entry["low"])}" x2="{x(entry["high"])}" y1="{y}" y2="{y}"'
             parts.append(f'<line {ends} stroke="{colour(index)}" stroke-width="3.5" stroke-linecap="round"/>')
         parts.append(f'<circle class="mean" cx="{x(entry["mean"])}" cy="{y}" r="4" fill="{colour(index)}"/>')
+    return "".join(parts) + "</svg>"
+
+
+def prompt_svg(
+    values: Mapping[str, Mapping[str, float]],  # method -> prompt id -> value
+    prompts: Sequence[tuple[str, str]],  # id, text: the rows
+    methods: Sequence[str],
+    width: int = 340,
+    row: int = 18,
+) -> str:
+    """One metric on every prompt: a row per prompt, a dot per method."""
+    known = [value for by_prompt in values.values() for value in by_prompt.values()]
+    low, high = min(known), max(known)
+    margin = (high - low) * 0.04 or abs(high) * 0.1 or 1.0
+    low, high = low - margin, high + margin
+    text, height = 128, row * len(prompts) + 16
+    parts = [f'<svg class="prompts" viewBox="0 0 {width} {height}" role="img" aria-label="values by prompt">']
+
+    def x(value: float) -> float:
+        return round(text + 6 + (value - low) / (high - low) * (width - text - 14), 1)
+
+    for index, (key, title) in enumerate(prompts):
+        y = row * (index + 0.5)
+        short = title if len(title) <= 22 else title[:21].rstrip() + "…"
+        parts.append(f'<text x="{text - 4}" y="{y + 4}"><title>{escape(title)}</title>{escape(short)}</text>')
+        parts.append(f'<line class="rule" x1="{text + 2}" x2="{width - 4}" y1="{y}" y2="{y}"/>')
+        for place, method in enumerate(methods):
+            if key in values.get(method, {}):
+                value = values[method][key]
+                dot = f'<circle cx="{x(value)}" cy="{y}" r="4.2" fill="{colour(place)}">'
+                parts.append(f"{dot}<title>{value:.4g}</title></circle>")
+    y = row * len(prompts) + 12
+    parts.append(f'<text class="end" x="{text + 6}" y="{y}">{low + margin:.3g}</text>')
+    parts.append(f'<text x="{width - 8}" y="{y}">{high - margin:.3g}</text>')
     return "".join(parts) + "</svg>"
 
 

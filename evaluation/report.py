@@ -3,18 +3,15 @@
 Files written
     ``index.html``: the page; pictures and small videos are inside, large videos are linked relatively.
     ``comparison.json``, ``scores.parquet``, ``results.md``: numbers for programs and for a README.
+    ``table.tex``, ``methods.txt``: the summary table and the methods section for a paper.
+    ``per_video.csv``: a row per video, a column per metric, for DVC's plots.
     ``contact_sheet.png``, ``seams.png``, ``metrics.png``, ``sheets/METHOD.png``: pictures of the same.
 """
 
-import base64
-import io
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -24,24 +21,14 @@ from tqdm import tqdm
 from core.errors import PanobenchError
 from core.files import atomic_path, write_json, write_text
 from evaluation import pictures
-from evaluation.comparison import ARROWS, Scored, compare, decimals, prompts_of, results_markdown
-from evaluation.findings import CRITERIA, findings
+from evaluation.comparison import Scored, compare, prompts_of, results_markdown
 from evaluation.manifest import Item
-from evaluation.plots import colour, interval_svg, metrics_picture
+from evaluation.page import Making, Shown, page_context, places_of
+from evaluation.paper import latex_table, methods_section
+from evaluation.plots import metrics_picture
 from evaluation.provenance import git_state, versions
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_EMBED_LIMIT = 24_000_000  # bytes of MP4 that go into the page; more is linked
-
-
-@dataclass(frozen=True)
-class Making:
-    """How this report came about: what is printed at its head."""
-
-    command: str
-    params: Path | None = None  # the parameter file in force, shown in full
-    prompts_shown: int = 24  # prompts with pictures; the numbers are always over all
-    headline: Mapping[str, str] = field(default_factory=dict)  # criterion -> metric of the summary table
 
 
 def build_report(methods: Sequence[Scored], out: str | Path, making: Making) -> dict[str, Any]:
@@ -76,7 +63,12 @@ def build_report(methods: Sequence[Scored], out: str | Path, making: Making) -> 
     metrics_picture(out / "metrics.png", comparison)
     if shots:
         _write_sheets(out, methods, prompts, shots)
-    context = _context(methods, comparison, prompts, shown, shots, making, out)
+    write_text(out / "table.tex", latex_table(comparison, places_of(comparison)))
+    write_text(
+        out / "methods.txt", "\n\n".join(methods_section(comparison, methods[0].settings, comparison["made"])) + "\n"
+    )
+    write_text(out / "per_video.csv", per_video_table(methods).to_csv(index=False, lineterminator="\n"))
+    context = page_context(methods, comparison, Shown(prompts, shown, shots), making, out)
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -86,6 +78,14 @@ def build_report(methods: Sequence[Scored], out: str | Path, making: Making) -> 
     )
     write_text(out / "index.html", environment.get_template("report.html").render(context))
     return comparison
+
+
+def per_video_table(methods: Sequence[Scored]) -> pd.DataFrame:
+    """A row per video of every method (``video``: METHOD/ID), a column per metric."""
+    scores = pd.concat([m.scores for m in methods], ignore_index=True)
+    scores["video"] = scores["method"] + "/" + scores["video_id"]
+    wide = scores.pivot(index=["video", "method", "prompt_id", "seed"], columns="metric", values="value")
+    return wide[list(dict.fromkeys(scores["metric"]))].reset_index().rename_axis(columns=None)
 
 
 def _made(making: Making) -> dict[str, Any]:
@@ -130,150 +130,3 @@ def _write_sheets(
 def _save(image: Image.Image, path: Path) -> None:
     with atomic_path(path) as temporary:
         image.save(temporary, format="PNG", optimize=True)
-
-
-# --- the page --------------------------------------------------------------------------------------------------------
-
-
-def _context(
-    methods: Sequence[Scored],
-    comparison: Mapping[str, Any],
-    prompts: Sequence[tuple[str, str]],
-    shown: Mapping[tuple[str, str], Item],
-    shots: Mapping[tuple[str, str], pictures.Shots],
-    making: Making,
-    out: Path,
-) -> dict[str, Any]:
-    embed = sum(item.path.stat().st_size for item in shown.values()) <= _EMBED_LIMIT
-    labels = {m.name: m.label for m in methods}
-    cells = {
-        key: {
-            "video": _data_uri(item.path.read_bytes(), "video/mp4") if embed else _link(item.path, out),
-            "strip": _picture_uri(pictures.strip(shots[key], 256)),
-            "seam": _picture_uri(Image.fromarray(shots[key].seam), exact=True),
-        }
-        for key, item in shown.items()
-    }
-    params = making.params.read_text(encoding="utf-8") if making.params and making.params.is_file() else None
-    return {
-        "made": comparison["made"],
-        "methods": [_method(m, index, out) for index, m in enumerate(methods)],
-        "criteria": _criteria(comparison),
-        "findings": findings(comparison),
-        "differences": _differences(comparison, labels),
-        "level": comparison["bootstrap"]["level"],
-        "resamples": comparison["bootstrap"]["resamples"],
-        "prompt_count": len(comparison["prompts"]),
-        "prompts": [
-            {"id": key, "text": text, "cells": [cells.get((m.name, key)) for m in methods]} for key, text in prompts
-        ],
-        "with_videos": bool(shots),
-        "embedded": embed,
-        "settings": methods[0].settings,
-        "params": params,
-        "params_link": _link(making.params, out) if making.params else None,
-        "file_list": ["comparison.json", "scores.parquet", "results.md", "metrics.png"]
-        + (["contact_sheet.png", "seams.png"] if shots else []),
-    }
-
-
-def _method(method: Scored, index: int, out: Path) -> dict[str, Any]:
-    links = {"scores": method.folder / "scores.parquet", "means": method.folder / "metrics.json"}
-    links["settings"] = method.folder / "settings.json"
-    if method.manifest:
-        links["manifest"] = method.manifest
-    recipes = sorted(
-        {
-            str(item.declared.provenance["recipe_sha256"])
-            for item in method.videos.values()
-            if item.declared and "recipe_sha256" in item.declared.provenance
-        }
-    )
-    return {
-        "name": method.name,
-        "label": method.label,
-        "colour": colour(index),
-        "videos": int(method.scores["video_id"].nunique()),
-        "prompts": int(method.scores["prompt_id"].nunique()),
-        "scores_sha256": method.scores_sha256,
-        "recipes": recipes,
-        "links": [(text, _link(path, out)) for text, path in links.items()],
-    }
-
-
-def _criteria(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
-    names = [m["name"] for m in comparison["methods"]]
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for name, metric in comparison["metrics"].items():
-        places = decimals(metric["methods"].values())
-        cells = []
-        for method in names:
-            entry = metric["methods"].get(method)
-            cells.append(
-                entry
-                and {
-                    "mean": f"{entry['mean']:.{places}f}",
-                    "interval": _interval(entry, places),
-                    "n": entry["n"],
-                    "best": metric["best"] == method,
-                    "tied": bool(metric["tied"]) and method in (metric["leader"], *metric["tied"]),
-                }
-            )
-        groups.setdefault(metric["criterion"], []).append(
-            {
-                "name": name,
-                "unit": "" if metric["unit"] == "1" else metric["unit"],
-                "arrow": ARROWS[metric["direction"]],
-                "direction": metric["direction"],
-                "summary": metric["summary"],
-                "version": metric["version"],
-                "cells": cells,
-                "svg": interval_svg(metric, names),
-            }
-        )
-    return [{"title": CRITERIA.get(key, key), "metrics": metrics} for key, metrics in groups.items()]
-
-
-def _interval(entry: Mapping[str, Any], places: int) -> str:
-    if entry["low"] is None:
-        return "one prompt"
-    return f"{entry['low']:.{places}f} … {entry['high']:.{places}f}"
-
-
-def _differences(comparison: Mapping[str, Any], labels: Mapping[str, str]) -> list[dict[str, Any]]:
-    rows = []
-    for name, metric in comparison["metrics"].items():
-        for difference in metric["differences"]:
-            if difference["mean"] is None:
-                continue
-            places = decimals([difference])
-            clear = difference["low"] is not None and (difference["low"] > 0 or difference["high"] < 0)
-            rows.append(
-                {
-                    "metric": name,
-                    "pair": f"{labels[difference['a']]} − {labels[difference['b']]}",
-                    "mean": f"{difference['mean']:+.{places}f}",
-                    "interval": _interval(difference, places),
-                    "n": difference["n"],
-                    "clear": clear,
-                }
-            )
-    return rows
-
-
-def _link(path: Path, out: Path) -> str:
-    return quote(os.path.relpath(path.resolve(), out.resolve()))
-
-
-def _data_uri(data: bytes, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
-
-
-def _picture_uri(image: Image.Image, exact: bool = False) -> str:
-    """PNG where every pixel counts or there are few, JPEG where there are many."""
-    buffer = io.BytesIO()
-    if exact or image.width * image.height < 40_000:
-        image.save(buffer, format="PNG", optimize=True)
-        return _data_uri(buffer.getvalue(), "image/png")
-    image.save(buffer, format="JPEG", quality=88)
-    return _data_uri(buffer.getvalue(), "image/jpeg")

@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from evaluation.features import Need, VideoFeatures
+from evaluation.metrics.claims import Claims
 
 Direction = Literal["higher", "lower", "none"]
 Criterion = Literal[
@@ -40,6 +41,7 @@ class AnyMetric(ABC, BaseModel):
         version: raised whenever the same video would get another value.
         summary: one line for `panobench metrics`.
         needs: features it reads besides the frames (evaluation/features.py); "flow" gives both directions.
+        claims: how it moves under corruptions, which `panobench validate` checks; a metric without is not proven.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -51,6 +53,7 @@ class AnyMetric(ABC, BaseModel):
     version: ClassVar[int]
     summary: ClassVar[str]
     needs: ClassVar[frozenset[Need]] = frozenset()
+    claims: ClassVar[Claims | None] = None
 
     @abstractmethod
     def update(self, video: VideoFeatures) -> np.ndarray:

@@ -17,7 +17,7 @@ CORRUPTIONS = (
     "noise",
 )
 
-Yaw = Literal["exact", "views", "edge"]
+Yaw = Literal["exact", "spread", "edge"]
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Floor:
 
     Attributes:
         of: the input: "clean" clips, the same clips "frozen", or clips "identical" to their paired reference.
-        low: least mean over the clips.
-        high: greatest mean over the clips.
+        low: least median over the clips.
+        high: greatest median over the clips.
     """
 
     of: Literal["clean", "frozen", "identical"]
@@ -42,11 +42,12 @@ class Claims:
     Attributes:
         rises: corruptions that raise the value, the more the stronger.
         falls: corruptions that lower it, the more the stronger.
-        level: corruptions that the metric is not about, and hardly sees (validate.LEVEL_SHARE).
+        level: corruptions that the metric is not about, and hardly sees (LEVEL_SHARE in evaluation/proof.py).
         floor: its zero.
-        yaw: what a turn of the whole video by whole pixels does. "exact": the same number to rounding. "views": the
-            views look elsewhere, so the number moves within the spread that is stated. "edge": the metric asks where
-            the picture's ends meet, so it measures another meridian, within the spread that is stated.
+        yaw: what a turn of the whole video by whole pixels does. "exact": the same number to rounding. "spread": it
+            looks through views, or follows estimated flow, which then look elsewhere: the number moves within a spread
+            that is stated. "edge": the metric asks where the ends of the picture meet, and measures another meridian
+            after a turn; on seamless clips its floor holds there too.
     """
 
     rises: frozenset[str] = frozenset()

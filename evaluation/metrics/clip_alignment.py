@@ -6,6 +6,7 @@ import numpy as np
 
 from evaluation.features import Need, VideoFeatures
 from evaluation.metrics.base import Criterion, Direction, Metric
+from evaluation.metrics.claims import Claims, claims
 
 
 def weighted_alignment(views: np.ndarray, text: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -34,6 +35,9 @@ class ClipAlignment(Metric):
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "latitude-weighted CLIP: prompt against views all over the sphere, by solid angle"
     needs: ClassVar[frozenset[Need]] = frozenset({"views", "prompt"})
+    claims: ClassVar[Claims] = claims(
+        falls="wrong_caption", level="broken_seam misaligned_seam shuffled frozen", yaw="spread"
+    )
 
     def update(self, video: VideoFeatures) -> np.ndarray:
         """See weighted_alignment."""

@@ -6,6 +6,7 @@ import numpy as np
 
 from evaluation.features import Need, VideoFeatures
 from evaluation.metrics.base import Criterion, Direction, Metric
+from evaluation.metrics.claims import Claims, Floor, claims
 
 
 def weighted_frames(views: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -45,6 +46,9 @@ class ClipConsistency(Metric):
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "CLIP similarity of each view to its previous and first frame; a frozen video scores 1"
     needs: ClassVar[frozenset[Need]] = frozenset({"views"})
+    claims: ClassVar[Claims] = claims(
+        rises="frozen", falls="flicker", level="broken_seam misaligned_seam", floor=Floor("frozen", 1, 1), yaw="spread"
+    )
 
     def update(self, video: VideoFeatures) -> np.ndarray:
         """See weighted_frames."""

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from evaluation.features import Need, VideoFeatures
 from evaluation.metrics.base import Criterion, Direction, Metric
+from evaluation.metrics.claims import Claims, Floor, claims
 from evaluation.metrics.warping_error import coherent_share, compensated_flicker, warped_difference_of
 
 
@@ -25,6 +26,12 @@ class CoherentMotion(Metric):
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "share of the frame differences that is motion of what keeps its look; frozen scores 0"
     needs: ClassVar[frozenset[Need]] = frozenset({"flow"})
+    claims: ClassVar[Claims] = claims(
+        falls="frozen flicker noise shuffled",
+        level="broken_seam misaligned_seam",
+        floor=Floor("frozen", 0, 0),
+        yaw="spread",
+    )
     floor_levels: float = Field(0.5, gt=0)  # grey levels of 255
 
     def update(self, video: VideoFeatures) -> np.ndarray:
@@ -51,6 +58,9 @@ class FlickerCompensated(Metric):
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "change of brightness along the motion, over patches; motion itself does not count"
     needs: ClassVar[frozenset[Need]] = frozenset({"flow"})
+    claims: ClassVar[Claims] = claims(
+        rises="flicker", level="broken_seam misaligned_seam", floor=Floor("frozen", 0, 0.001), yaw="spread"
+    )
 
     def update(self, video: VideoFeatures) -> np.ndarray:
         """See warped_difference."""

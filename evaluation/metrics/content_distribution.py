@@ -8,6 +8,7 @@ from pydantic import Field
 from core.errors import PanobenchError
 from evaluation.features import Need, VideoFeatures
 from evaluation.metrics.base import Criterion, Direction, Metric
+from evaluation.metrics.claims import Claims, Floor, claims
 
 # Smallest spread of a statistic among the reference videos that is believed: below it, 8-bit rounding and compression
 # decide. In the statistics' own units: grey levels / 255, and natural logarithms.
@@ -108,6 +109,9 @@ class ContentDistribution(Metric):
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "colour and texture by latitude against reference panoramas; 1 = as typical as a real one"
     needs: ClassVar[frozenset[Need]] = frozenset({"reference"})
+    claims: ClassVar[Claims] = claims(
+        rises="perspective noise", level="shuffled frozen", floor=Floor("clean", 0.6, 1.5)
+    )
     bands: int = Field(8, ge=2, le=64)
 
     def update(self, video: VideoFeatures) -> np.ndarray:

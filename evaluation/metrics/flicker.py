@@ -6,6 +6,7 @@ import numpy as np
 
 from evaluation.features import VideoFeatures
 from evaluation.metrics.base import Criterion, Direction, Metric
+from evaluation.metrics.claims import Claims, Floor, claims
 
 
 def frame_difference(frames: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -32,6 +33,12 @@ class Flicker(Metric):
     criterion: ClassVar[Criterion] = "frame_consistency"
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "latitude-weighted mean frame difference; motion counts, a frozen video scores 0"
+    claims: ClassVar[Claims] = claims(
+        rises="flicker shuffled noise",
+        falls="frozen",
+        level="broken_seam misaligned_seam",
+        floor=Floor("frozen", 0, 0),
+    )
 
     def update(self, video: VideoFeatures) -> np.ndarray:
         """See frame_difference."""

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from evaluation.features import Need, VideoFeatures
 from evaluation.metrics.base import Criterion, Direction, SetMetric, SetValue
+from evaluation.metrics.claims import Claims, claims
 
 Kernel = Callable[[np.ndarray], np.ndarray]  # inner products -> kernel values
 
@@ -95,6 +96,7 @@ class ClipMmd(_Mmd):
     summary: ClassVar[str] = "distance of the views' CLIP embeddings from reference views (CMMD, unbiased); one per set"
     needs: ClassVar[frozenset[Need]] = frozenset({"views", "reference"})
     scale: ClassVar[float] = 1000.0
+    claims: ClassVar[Claims] = claims(rises="perspective noise", level="shuffled frozen", yaw="spread")
     width: float = Field(10.0, gt=0)
 
     def update(self, video: VideoFeatures) -> np.ndarray:

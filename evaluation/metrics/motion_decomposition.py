@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from core.sphere import angle_between
 from evaluation.features import Need, VideoFeatures
 from evaluation.metrics.base import Criterion, Direction, Metric
+from evaluation.metrics.claims import Claims, Floor, claims
 from evaluation.metrics.motion_speed import directions_of, global_rotations, read_rows, rotations_of
 from evaluation.metrics.patches import patch_means
 from evaluation.metrics.warping_error import trusted_flow_of
@@ -159,6 +160,9 @@ class TranslationSpeed(_Part):
     name: ClassVar[str] = "translation_speed"
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "mean speed that flows from one focus to its antipode: the camera's travel"
+    claims: ClassVar[Claims] = claims(
+        falls="frozen", level="broken_seam misaligned_seam", floor=Floor("frozen", 0, 0.1), yaw="spread"
+    )
 
     def update(self, video: VideoFeatures) -> np.ndarray:
         """See decompose."""
@@ -175,6 +179,9 @@ class ResidualSpeed(_Part):
     name: ClassVar[str] = "residual_speed"
     version: ClassVar[int] = 2
     summary: ClassVar[str] = "mean speed that neither turn nor travel of the camera explains: objects, and flicker"
+    claims: ClassVar[Claims] = claims(
+        rises="pan", falls="frozen", level="broken_seam misaligned_seam", floor=Floor("frozen", 0, 0.1), yaw="spread"
+    )
 
     def update(self, video: VideoFeatures) -> np.ndarray:
         """See decompose."""
@@ -192,6 +199,9 @@ class MotionExplained(_Part):
     unit: ClassVar[str] = "%"
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "share of the motion that the camera's turn and travel explain; 0 if nothing moves"
+    claims: ClassVar[Claims] = claims(
+        falls="frozen", level="broken_seam misaligned_seam", floor=Floor("frozen", 0, 0), yaw="spread"
+    )
     floor_deg_s: float = 0.5
 
     def update(self, video: VideoFeatures) -> np.ndarray:

@@ -22,6 +22,7 @@ from core.flow import flow_to_directions
 from core.sphere import angle_between, erp_directions, erp_lonlat, lonlat_to_directions
 from evaluation.features import Need, VideoFeatures
 from evaluation.metrics.base import Criterion, Direction, Metric
+from evaluation.metrics.claims import Claims, Floor, claims
 
 _ROWS = 128  # fewest rows that are read
 
@@ -132,6 +133,9 @@ class MotionSpeed(_Motion):
 
     name: ClassVar[str] = "motion_speed"
     summary: ClassVar[str] = "area-weighted mean great-circle speed; a camera turn of w degrees/s reads 0.785 w"
+    claims: ClassVar[Claims] = claims(
+        falls="frozen", level="broken_seam misaligned_seam", floor=Floor("frozen", 0, 0.1), yaw="spread"
+    )
 
     def update(self, video: VideoFeatures) -> np.ndarray:
         """See mean_angle."""
@@ -146,6 +150,9 @@ class RotationSpeed(_Motion):
 
     name: ClassVar[str] = "rotation_speed"
     summary: ClassVar[str] = "rate of the global rotation that explains the flow best: the camera's turn"
+    claims: ClassVar[Claims] = claims(
+        falls="frozen", level="broken_seam misaligned_seam", floor=Floor("frozen", 0, 0.1), yaw="spread"
+    )
 
     def update(self, video: VideoFeatures) -> np.ndarray:
         """See global_rotations."""

@@ -150,7 +150,7 @@ class SPsnr(_Paired):
     direction: ClassVar[Direction] = "higher"
     summary: ClassVar[str] = "PSNR against the true video at points spread evenly over the sphere"
     needs: ClassVar[frozenset[Need]] = frozenset({"paired"})
-    claims: ClassVar[Claims] = claims(falls="blur noise", floor=Floor("identical", MOST_DB, MOST_DB), yaw="views")
+    claims: ClassVar[Claims] = claims(falls="blur noise", floor=Floor("identical", MOST_DB, MOST_DB), yaw="spread")
 
     def update(self, video: VideoFeatures) -> np.ndarray:
         """Mean squared difference at the points, (N,)."""
@@ -177,7 +177,7 @@ class EndPointError(_Paired):
     summary: ClassVar[str] = "great-circle distance between the ends of this flow and of the true video's"
     needs: ClassVar[frozenset[Need]] = frozenset({"paired", "flow"})
     claims: ClassVar[Claims] = claims(
-        rises="shuffled frozen pan", level="broken_seam", floor=Floor("identical", 0, 1e-6), yaw="views"
+        rises="shuffled frozen pan", level="broken_seam", floor=Floor("identical", 0, 1e-6), yaw="spread"
     )
 
     def update(self, video: VideoFeatures) -> np.ndarray:

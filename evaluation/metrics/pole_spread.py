@@ -6,6 +6,7 @@ import numpy as np
 
 from evaluation.features import VideoFeatures
 from evaluation.metrics.base import Criterion, Direction, Metric
+from evaluation.metrics.claims import Claims, Floor, claims
 
 
 def row_spread(frames: np.ndarray) -> np.ndarray:
@@ -36,6 +37,7 @@ class PoleSpread(Metric):
     summary: ClassVar[str] = (
         "colour spread along the polar rows (the worse of the two), which a sphere closes to points"
     )
+    claims: ClassVar[Claims] = claims(rises="perspective", level="flicker shuffled frozen", floor=Floor("clean", 0, 12))
 
     def update(self, video: VideoFeatures) -> np.ndarray:
         """See row_spread."""

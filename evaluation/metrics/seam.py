@@ -24,6 +24,7 @@ from pydantic import Field
 
 from evaluation.features import VideoFeatures
 from evaluation.metrics.base import Criterion, Direction, Metric
+from evaluation.metrics.claims import Claims, Floor, claims
 
 
 def meridian_steps(frames: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -96,6 +97,12 @@ class SeamRatio(_Seam):
     name: ClassVar[str] = "seam_ratio"
     unit: ClassVar[str] = "1"
     summary: ClassVar[str] = "step across the seam / step across the median meridian; 1 = seamless"
+    claims: ClassVar[Claims] = claims(
+        rises="broken_seam misaligned_seam perspective",
+        level="flicker shuffled frozen pan blur noise",
+        floor=Floor("clean", 0.5, 1.7),
+        yaw="edge",
+    )
     floor_levels: float = Field(0.25, gt=0)  # grey levels of 255
 
     def compute(self, rows: np.ndarray, reference: np.ndarray | None = None) -> float:
@@ -112,6 +119,12 @@ class SeamRatioLocal(_Seam):
     name: ClassVar[str] = "seam_ratio_local"
     unit: ClassVar[str] = "1"
     summary: ClassVar[str] = "step across the seam / median step of the meridians within reach of it; 1 = seamless"
+    claims: ClassVar[Claims] = claims(
+        rises="broken_seam misaligned_seam perspective",
+        level="flicker shuffled frozen pan blur noise",
+        floor=Floor("clean", 0.7, 1.4),
+        yaw="edge",
+    )
     floor_levels: float = Field(0.25, gt=0)  # grey levels of 255
     reach_deg: float = Field(22.5, gt=0, le=90)  # on each side of the seam
 
@@ -132,6 +145,12 @@ class SeamPercentile(_Seam):
     summary: ClassVar[str] = (
         "share of meridians with a smaller step than the seam; 50 = like any other, 100 = the worst"
     )
+    claims: ClassVar[Claims] = claims(
+        rises="broken_seam misaligned_seam perspective",
+        level="flicker shuffled frozen",
+        floor=Floor("clean", 25, 75),
+        yaw="edge",
+    )
 
     def compute(self, rows: np.ndarray, reference: np.ndarray | None = None) -> float:
         """See seam_percentile."""
@@ -147,6 +166,12 @@ class SeamStep(_Seam):
     name: ClassVar[str] = "seam_step"
     unit: ClassVar[str] = "grey levels"
     summary: ClassVar[str] = "latitude-weighted mean |left - right column| (End Continuity), without a baseline"
+    claims: ClassVar[Claims] = claims(
+        rises="broken_seam misaligned_seam",
+        level="flicker shuffled frozen pan",
+        floor=Floor("clean", 0, 8),
+        yaw="edge",
+    )
 
     def compute(self, rows: np.ndarray, reference: np.ndarray | None = None) -> float:
         """See meridian_steps."""
@@ -162,6 +187,12 @@ class SeamRatioTemporal(_Seam):
     name: ClassVar[str] = "seam_ratio_temporal"
     unit: ClassVar[str] = "1"
     summary: ClassVar[str] = "seam ratio of the frame differences: a seam that shows in motion; 1 = seamless or still"
+    claims: ClassVar[Claims] = claims(
+        rises="perspective",
+        level="frozen",
+        floor=Floor("clean", 0.5, 1.7),
+        yaw="edge",
+    )
     floor_levels: float = Field(0.25, gt=0)  # grey levels of 255
 
     def update(self, video: VideoFeatures) -> np.ndarray:

@@ -51,7 +51,7 @@ class ViewBlur(_ViewQuality):
     unit: ClassVar[str] = "1"
     direction: ClassVar[Direction] = "lower"
     summary: ClassVar[str] = "blur effect (Crete 2007) of the views: 0 = sharp, 1 = blurred; noise reads as sharp"
-    claims: ClassVar[Claims] = claims(rises="blur", level="broken_seam flicker shuffled frozen", yaw="views")
+    claims: ClassVar[Claims] = claims(rises="blur", level="broken_seam flicker shuffled frozen", yaw="spread")
 
     def compute(self, rows: np.ndarray, reference: np.ndarray | None = None) -> float:
         """See blur_effect."""
@@ -69,7 +69,7 @@ class ViewNoise(_ViewQuality):
     unit: ClassVar[str] = "grey levels"
     direction: ClassVar[Direction] = "none"
     summary: ClassVar[str] = "noise of the views (Immerkaer 1996); fine texture counts as noise"
-    claims: ClassVar[Claims] = claims(rises="noise", falls="blur", level="broken_seam shuffled frozen", yaw="views")
+    claims: ClassVar[Claims] = claims(rises="noise", falls="blur", level="broken_seam shuffled frozen", yaw="spread")
 
     def compute(self, rows: np.ndarray, reference: np.ndarray | None = None) -> float:
         """Mean absolute response x sqrt(pi / 2) / 6: what that filter makes of white noise."""
@@ -86,7 +86,7 @@ class ViewContrast(_ViewQuality):
     unit: ClassVar[str] = "grey levels"
     direction: ClassVar[Direction] = "none"
     summary: ClassVar[str] = "standard deviation of luma within each view"
-    claims: ClassVar[Claims] = claims(rises="noise", falls="blur", level="shuffled frozen", yaw="views")
+    claims: ClassVar[Claims] = claims(rises="noise", falls="blur", level="shuffled frozen", yaw="spread")
 
     def compute(self, rows: np.ndarray, reference: np.ndarray | None = None) -> float:
         """Mean over views and frames."""

@@ -8,6 +8,7 @@ import torch
 from core.flow import forward_backward_mask, warp_erp
 from evaluation.features import Need, VideoFeatures
 from evaluation.metrics.base import Criterion, Direction, Metric
+from evaluation.metrics.claims import Claims, Floor, claims
 from evaluation.metrics.patches import patch_means
 
 
@@ -72,6 +73,13 @@ class WarpingError(Metric):
     version: ClassVar[int] = 2
     summary: ClassVar[str] = "frame difference along the flow, occlusion-masked and wrap-aware; a frozen video scores 0"
     needs: ClassVar[frozenset[Need]] = frozenset({"flow"})
+    claims: ClassVar[Claims] = claims(
+        rises="flicker noise",
+        falls="frozen",
+        level="broken_seam misaligned_seam",
+        floor=Floor("frozen", 0, 0.001),
+        yaw="spread",
+    )
 
     def update(self, video: VideoFeatures) -> np.ndarray:
         """See warped_difference."""

@@ -18,7 +18,8 @@ from mlflow.utils.validation import _validate_metric_name, _validate_param_name
 
 from core.errors import PanobenchError
 from evaluation.comparison import load_scored
-from evaluation.report import Making, build_report
+from evaluation.page import Making
+from evaluation.report import build_report
 from evaluation.track import CONTENT_TAG, flat, metric_name, per_video, track
 from panobench import cli
 from tests.evaluation.reproduction import LABELS, METRICS, write_reproduction

@@ -1,0 +1,147 @@
+"""What of a comparison goes into a paper: the summary table in LaTeX, and the methods section in words.
+
+Both say what ran, from the record of the run, and nothing else.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from evaluation.findings import CRITERIA, listed
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+}  # fmt: skip
+_ARROWS = {"higher": r"$\uparrow$", "lower": r"$\downarrow$", "none": ""}
+
+
+def latex(text: str) -> str:
+    """Text with LaTeX's own characters escaped."""
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def latex_table(comparison: Mapping[str, Any], places: Mapping[str, int]) -> str:
+    """The summary table: a row per method, a column per criterion (its headline metric), means with intervals.
+
+    Needs the package booktabs.
+
+    Args:
+        comparison: as ``comparison.json``.
+        places: decimals of each headline metric.
+    """
+    chosen = comparison["headline"]
+    titles = " & ".join(CRITERIA[criterion] for criterion in chosen)
+    metrics = " & ".join(
+        rf"{{\scriptsize {latex(name)} {_ARROWS[comparison['metrics'][name]['direction']]}}}"
+        for name in chosen.values()
+    )
+    lines = [
+        r"\begin{table}",
+        r"  \centering",
+        rf"  \caption{{{latex(caption(comparison))}}}",
+        rf"  \begin{{tabular}}{{l{'c' * len(chosen)}}}",
+        r"    \toprule",
+        rf"    Method & {titles} \\",
+        rf"    & {metrics} \\",
+        r"    \midrule",
+    ]
+    for method in comparison["methods"]:
+        cells = [_cell(comparison["metrics"][name], method["name"], places[name]) for name in chosen.values()]
+        lines.append(rf"    {latex(method['label'])} & {' & '.join(cells)} \\")
+    return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}", ""])
+
+
+def _cell(metric: Mapping[str, Any], method: str, places: int) -> str:
+    entry = metric["methods"].get(method)
+    if entry is None:
+        return "--"
+    mean = f"{entry['mean']:.{places}f}"
+    if metric["best"] == method:
+        mean = rf"\textbf{{{mean}}}"
+    if entry["low"] is None:
+        return mean
+    return rf"{mean} {{\scriptsize [{entry['low']:.{places}f}, {entry['high']:.{places}f}]}}"
+
+
+def caption(comparison: Mapping[str, Any]) -> str:
+    """What the summary table shows, in a sentence or two."""
+    level = comparison["bootstrap"]["level"]
+    count = len(comparison["prompts"])
+    return (
+        f"Means over {count} prompt{'s' if count != 1 else ''} with {level:.0%} bootstrap intervals, one metric per "
+        "criterion. Bold: better than every other method, as the interval of the paired difference excludes zero."
+    )
+
+
+def methods_section(comparison: Mapping[str, Any], settings: Mapping[str, Any], made: Mapping[str, Any]) -> list[str]:
+    """Paragraphs that say how the numbers were made.
+
+    Args:
+        comparison: as ``comparison.json``.
+        settings: ``settings.json`` of one of the methods; what matters is the same for all.
+        made: commit, dirty, versions.
+    """
+    return [_material(comparison, settings), _looking(settings), _statistics(comparison, settings), _software(made)]
+
+
+def _material(comparison: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    methods, videos = comparison["methods"], settings["videos"]
+    count, prompts = sum(method["videos"] for method in methods), len(comparison["prompts"])
+    text = (
+        f"We compare {len(methods)} method{'s' if len(methods) != 1 else ''} on {prompts} prompts ({count} videos): "
+        f"equirectangular, {videos['width']} × {videos['height']} pixels, {videos['frames']} frames at "
+        f"{videos['fps']:g} frames per second. One metric stands for each criterion of the user study: "
+    )
+    chosen = [f"{name} for {CRITERIA[key].lower()}" for key, name in comparison["headline"].items()]
+    return text + f"{listed(chosen)}; all others are reported in full."
+
+
+def _looking(settings: Mapping[str, Any]) -> str:
+    views, judge = settings["views"], settings["judge"]
+    if views:
+        text = (
+            f"Networks for flat pictures look at the sphere through the view set {views['set']} of perspective views "
+            f"({views['fov_deg']:g} degrees wide, {views['size']} pixels), each weighted by the solid angle that it "
+            "stands for; pixel metrics weight rows by the cosine of latitude."
+        )
+    else:
+        text = "No metric looked through views; pixel metrics weight rows by the cosine of latitude."
+    if judge:
+        text += f" Text and views are compared by {judge['name']} (sha256 {judge['sha256'][:12]})."
+    for role, network in settings.get("networks", {}).items():
+        text += f" Weights of {role}: {network['name']} (sha256 {network['sha256'][:12]})."
+    if settings["reference_videos"]:
+        text += f" The reference is {settings['reference_videos']} real panoramic videos."
+    versions = ", ".join(f"{name} {metric['version']}" for name, metric in settings["metrics"].items())
+    return f"{text} Metric versions: {versions}."
+
+
+def _statistics(comparison: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    bootstrap = settings["bootstrap"]
+    count = len(comparison["methods"])
+    pairs, prompts = count * (count - 1) // 2, len(comparison["prompts"])
+    text = (
+        f"Means are over prompts. Intervals are {bootstrap['interval']} bootstrap intervals at level "
+        f"{bootstrap['level']:g} ({bootstrap['resamples']} resamples, seed {bootstrap['seed']}): prompts are "
+        "resampled, then the seeds of each prompt."
+    )
+    if not pairs:
+        return text
+    return text + (
+        " Methods are compared by paired differences on the same prompts, with two-sided sign-flip permutation tests "
+        f"over prompts, Holm-corrected for the {pairs} pair{'s' if pairs != 1 else ''} of methods within each metric; "
+        f"with {prompts} prompts no p-value can be below {_least_p(prompts):.2g}. "
+        "Ranks are those of the means on resampled prompts."
+    )
+
+
+def _least_p(prompts: int) -> float:
+    return 2 / 2**prompts if prompts <= 14 else 1 / 20_001
+
+
+def _software(made: Mapping[str, Any]) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in made["versions"].items())
+    commit = ""
+    if made["commit"]:
+        commit = f", commit {made['commit'][:12]}{' with uncommitted changes' if made['dirty'] else ''}"
+    return f"Measured with panobench{commit} ({versions})."
