@@ -211,9 +211,10 @@ def _agreement(agreement: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Per criterion: the metrics, best first, and the best of them on votes that did not choose it."""
     shown = []
     for criterion, entry in agreement["criteria"].items():
-        row: dict[str, Any] = {"title": CRITERIA[criterion], **{k: entry[k] for k in ("votes", "raters", "prompts")}}
+        row: dict[str, Any] = {"title": CRITERIA[criterion], "too_few": entry.get("too_few", "")}
+        row |= {key: entry[key] for key in ("votes", "raters", "prompts")}
         if "too_few" in entry:
-            shown.append(row | {"too_few": entry["too_few"]})
+            shown.append(row)
             continue
         ranked = sorted(entry["metrics"].items(), key=lambda item: -item[1]["accuracy"]["value"])
         weights = entry["combination"]["weights"]
@@ -224,7 +225,8 @@ def _agreement(agreement: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "metrics": [(name, percent(m["accuracy"]), number(m["tau"])) for name, m in ranked[:6]],
                 "more": len(ranked) - 6,
                 "best": (entry["best"]["metric"], percent(entry["best"]["held_out"])),
-                "combination": ", ".join(f"{weight:.2f} {name}" for name, weight in weights.items()),
+                "combination": ", ".join(f"{weight:.2f} {name}" for name, weight in weights.items() if weight >= 0.05)
+                or "of no weight",
                 "combined": percent(entry["combination"]["held_out"]),
             }
         )

@@ -16,7 +16,7 @@ import numpy as np
 from evaluation.metrics.claims import CORRUPTIONS, Claims
 
 #: A corruption that a metric is not about may move its mean by this share of what its own corruptions do.
-LEVEL_SHARE = 0.15
+LEVEL_SHARE = 0.2
 #: A step of a curve may go back by this share of the whole way: a metric that has reached its ceiling wavers there.
 STEP_SLACK = 0.1
 #: Share of clips that must move the claimed way at full strength (one that stays where it is counts half).

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from evaluation.statistics import percentiles
+
 #: Up to so many prompts every pattern of signs is tried; beyond, so many are drawn.
 _EXACT_PROMPTS = 14
 _DRAWN = 20_000
@@ -88,8 +90,8 @@ def ranks(
     scores = table.to_numpy() * (-1 if higher_is_better else 1)
     draws = np.random.default_rng(seed).integers(0, len(table), size=(resamples, len(table)))
     places = rankdata(scores[draws].mean(axis=1), axis=1)  # (resamples, methods)
-    tail = (1 - level) / 2
-    low, high = np.quantile(places, [tail, 1 - tail], axis=0, method="closest_observation")
+    ends = percentiles(len(table), level, expanded=True)
+    low, high = np.quantile(places, ends, axis=0, method="closest_observation")
     best = places == places.min(axis=1, keepdims=True)
     first = (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
     own = rankdata(scores.mean(axis=0))

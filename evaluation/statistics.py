@@ -84,7 +84,7 @@ def bootstrap_mean(
     if n == 1:
         return Interval(mean, None, None, values.size, n)
     drawn = resampled_means(groups, resamples, np.random.default_rng(seed))
-    low, high = np.quantile(drawn, _percentiles(n, level, expanded))
+    low, high = np.quantile(drawn, percentiles(n, level, expanded))
     return Interval(mean, float(low), float(high), values.size, n)
 
 
@@ -113,7 +113,7 @@ def resampled_means(groups: Sequence[np.ndarray], resamples: int, generator: np.
     return drawn.mean(axis=1)
 
 
-def _percentiles(n: int, level: float, expanded: bool) -> list[float]:
+def percentiles(n: int, level: float, expanded: bool) -> list[float]:
     """Lower and upper percentile (0 to 1) at which to read the bootstrap distribution of a mean of n."""
     tail = (1 - level) / 2
     if expanded:

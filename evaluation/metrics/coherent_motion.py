@@ -27,8 +27,8 @@ class CoherentMotion(Metric):
     summary: ClassVar[str] = "share of the frame differences that is motion of what keeps its look; frozen scores 0"
     needs: ClassVar[frozenset[Need]] = frozenset({"flow"})
     claims: ClassVar[Claims] = claims(
-        falls="frozen flicker noise shuffled",
-        level="broken_seam misaligned_seam",
+        falls="frozen flicker noise",
+        level="broken_seam misaligned_seam blur",
         floor=Floor("frozen", 0, 0),
         yaw="spread",
     )

@@ -161,7 +161,7 @@ class TranslationSpeed(_Part):
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "mean speed that flows from one focus to its antipode: the camera's travel"
     claims: ClassVar[Claims] = claims(
-        falls="frozen", level="broken_seam misaligned_seam", floor=Floor("frozen", 0, 0.1), yaw="spread"
+        falls="frozen", level="broken_seam misaligned_seam flicker blur", floor=Floor("frozen", 0, 0.1), yaw="spread"
     )
 
     def update(self, video: VideoFeatures) -> np.ndarray:
@@ -180,7 +180,11 @@ class ResidualSpeed(_Part):
     version: ClassVar[int] = 2
     summary: ClassVar[str] = "mean speed that neither turn nor travel of the camera explains: objects, and flicker"
     claims: ClassVar[Claims] = claims(
-        rises="pan", falls="frozen", level="broken_seam misaligned_seam", floor=Floor("frozen", 0, 0.1), yaw="spread"
+        rises="shuffled noise",
+        falls="frozen",
+        level="broken_seam misaligned_seam blur",
+        floor=Floor("frozen", 0, 0.1),
+        yaw="spread",
     )
 
     def update(self, video: VideoFeatures) -> np.ndarray:

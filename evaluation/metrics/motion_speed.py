@@ -134,7 +134,11 @@ class MotionSpeed(_Motion):
     name: ClassVar[str] = "motion_speed"
     summary: ClassVar[str] = "area-weighted mean great-circle speed; a camera turn of w degrees/s reads 0.785 w"
     claims: ClassVar[Claims] = claims(
-        falls="frozen", level="broken_seam misaligned_seam", floor=Floor("frozen", 0, 0.1), yaw="spread"
+        rises="shuffled",
+        falls="frozen",
+        level="broken_seam misaligned_seam flicker blur",
+        floor=Floor("frozen", 0, 0.1),
+        yaw="spread",
     )
 
     def update(self, video: VideoFeatures) -> np.ndarray:
@@ -151,7 +155,7 @@ class RotationSpeed(_Motion):
     name: ClassVar[str] = "rotation_speed"
     summary: ClassVar[str] = "rate of the global rotation that explains the flow best: the camera's turn"
     claims: ClassVar[Claims] = claims(
-        falls="frozen", level="broken_seam misaligned_seam", floor=Floor("frozen", 0, 0.1), yaw="spread"
+        falls="frozen", level="broken_seam misaligned_seam flicker blur", floor=Floor("frozen", 0, 0.1), yaw="spread"
     )
 
     def update(self, video: VideoFeatures) -> np.ndarray:

@@ -13,21 +13,24 @@ from urllib.parse import unquote
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 
 from core.errors import PanobenchError
+from core.sphere import erp_to_view
 from core.video import read_video
 from evaluation import page as page_module
 from evaluation.compare_cli import compare as compare_command
 from evaluation.comparison import check_comparable, compare, decimals, load_scored, results_markdown
-from evaluation.findings import findings, standing
+from evaluation.findings import CRITERIA, findings, standing
 from evaluation.page import Making
+from evaluation.paper import latex
 from evaluation.pictures import read_shots, seam_crop
 from evaluation.provenance import git_state
 from evaluation.report import build_report
 from panobench import cli
-from tests.evaluation.reproduction import LABELS, PROMPTS, write_reproduction, write_scored, write_videos
+from tests.evaluation.reproduction import LABELS, METRICS, PROMPTS, write_reproduction, write_scored, write_videos
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +179,85 @@ def test_decimals_fit_the_uncertainty(rows, places):
     assert decimals(rows) == places
 
 
+# --- for a paper -----------------------------------------------------------------------------------------------------
+
+
+def test_summary_has_a_row_per_method_and_a_column_per_criterion(outputs, comparison):
+    page = (outputs / "report" / "index.html").read_text(encoding="utf-8")
+    table = re.search(r'<table class="summary">.*?</table>', page, re.DOTALL)[0]
+    assert re.findall(r"<th>([A-Z][a-z]+ [a-z]+)", table) == list(CRITERIA.values())
+    assert re.findall(r'<tr data-method="(\w+)">', table) == list(LABELS)
+    assert table.count("not measured") == 2  # graphics quality and content distribution
+    assert comparison["headline"] == {
+        "frame_consistency": "flicker", "end_continuity": "seam_ratio",
+        "motion_pattern": "motion_speed",
+    }  # fmt: skip
+    best = re.search(r'class="best"[^>]*><span class="value">([\d.]+)', table)[1]
+    assert float(best) == pytest.approx(comparison["metrics"]["flicker"]["methods"]["flat"]["mean"], abs=0.05)
+
+
+def test_latex_table_is_the_summary(outputs, comparison):
+    text = (outputs / "report" / "table.tex").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("    ") and line.endswith(r"\\")]
+    assert [row.split("&")[0].strip() for row in rows[2:]] == list(LABELS.values())
+    assert r"seam\_ratio $\downarrow$" in rows[1]
+    assert all(row.count("&") == 3 for row in rows)
+    entry = comparison["metrics"]["seam_ratio"]["methods"]["round"]
+    shown = [float(number) for number in re.findall(r"-?\d+\.?\d*", rows[3].split("&")[2])]
+    assert shown == pytest.approx([entry[key] for key in ("mean", "low", "high")], abs=0.06)
+    assert r"\textbf" in rows[2].split("&")[1]
+    assert text.count("{") == text.count("}")
+    assert latex("50 % of a_b & {c}") == r"50 \% of a\_b \& \{c\}"
+
+
+def test_methods_section_says_what_ran(outputs, comparison):
+    text = (outputs / "report" / "methods.txt").read_text(encoding="utf-8")
+    assert "We compare 3 methods on 4 prompts (12 videos): equirectangular, 64 × 32 pixels" in text
+    assert "flicker for frame consistency, seam_ratio for end continuity and motion_speed for motion pattern" in text
+    assert "Holm-corrected for the 3 pairs of methods" in text
+    assert "with 4 prompts no p-value can be below 0.12" in text
+    assert comparison["made"]["versions"]["torch"] in text
+
+
+def test_a_row_per_video_for_dvc(outputs):
+    table = pd.read_csv(outputs / "report" / "per_video.csv")
+    assert len(table) == 12
+    row = table[table["video"] == "round/p2-0"].iloc[0]
+    scores = pd.read_parquet(outputs / "scores" / "round" / "scores.parquet")
+    for name in METRICS:
+        own = scores[(scores["video_id"] == "p2-0") & (scores["metric"] == name)]["value"].item()
+        assert row[name] == pytest.approx(own)
+
+
+def test_best_and_worst_are_those_of_the_numbers(outputs):
+    page = (outputs / "report" / "index.html").read_text(encoding="utf-8")
+    pairs = re.findall(r"<b>(best|worst)</b>([\d.]+)", page)
+    scores = pd.read_parquet(outputs / "report" / "scores.parquet")
+    for name, found in (("flicker", pairs[:2]), ("seam_ratio", pairs[2:])):
+        values = scores[scores["metric"] == name]["value"]  # both are better if lower
+        assert [what for what, _ in found] == ["best", "worst"]
+        assert [float(value) for _, value in found] == pytest.approx([values.min(), values.max()], abs=0.06)
+
+
+def test_votes_add_the_agreement(outputs, tmp_path):
+    rows = ["rater,prompt_id,criterion,kind,preferred,methods"]
+    for rater in range(12):
+        for prompt in PROMPTS:
+            rows += [f"r{rater},{prompt},continuity,scored,round,flat|round" for _ in range(3)]
+    rows += ["r0,p0,motion,scored,tie,flat|round"]
+    (tmp_path / "votes.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    folders = [str(outputs / "scores" / method) for method in ("flat", "round")]
+    result = CliRunner().invoke(
+        cli, ["compare", *folders, "--votes", str(tmp_path / "votes.csv"), "--out", str(tmp_path / "report")]
+    )
+    assert result.exit_code == 0, result.output
+    text = " ".join(Page(tmp_path / "report" / "index.html").text.split())
+    assert "144 duels, 12 raters, 4 prompts" in text
+    assert "seam_ratio100 % [100, 100]" in text
+    assert "Too few votes: 0 votes that are no tie (at least 100)" in text
+    assert "Agreement with people" not in Page(outputs / "report" / "index.html").text
+
+
 # --- refusals --------------------------------------------------------------------------------------------------------
 
 
@@ -246,6 +328,10 @@ def test_seam_is_in_the_middle_of_its_close_up(outputs):
     frames = read_video(file).frames
     np.testing.assert_array_equal(read_shots(file).frames, frames[[0, 2, 3]])
     np.testing.assert_array_equal(read_shots(file).seam, seam_crop(frames[2]))
+    above = erp_to_view(
+        torch.from_numpy(frames[2]).permute(2, 0, 1)[None].float(), 32, 32, 2 * np.pi / 3, pitch=np.pi / 2
+    )
+    np.testing.assert_allclose(read_shots(file).poles[0], above[0].permute(1, 2, 0).numpy(), atol=0.51)
 
 
 def test_sheets_hold_every_method_and_prompt(outputs):
@@ -372,6 +458,59 @@ def test_git_state(tmp_path):
 # --- in a browser ----------------------------------------------------------------------------------------------------
 
 
+FLAGS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+
+
+def look_around(page) -> None:
+    """Open the second method's first video, turn to the seam and the poles, drag: the colours are the frame's."""
+    page.locator("section.prompt .look").nth(1).click()
+    page.wait_for_function("document.getElementById('around').dataset.status === 'ready'")
+    page.locator("dialog [data-do=play]").click()
+    assert "Panorama" in page.locator("dialog .bar p").inner_text()
+    seen = {name: centre(page, name) for name in ("look", "seam", "up", "down", "flat")}
+    frame = page.evaluate(PIXELS)
+    pixels = np.array(frame, dtype=float).reshape(32, 64, 4)[..., :3]
+    expected = {"look": pixels[15:17, 31:33], "seam": pixels[15:17, [0, -1]], "up": pixels[:1], "down": pixels[-1:]}
+    expected["flat"] = expected["seam"]
+    for name, colours in expected.items():
+        assert (seen[name] > colours.min(axis=(0, 1)) - 6).all(), name
+        assert (seen[name] < colours.max(axis=(0, 1)) + 6).all(), name
+    assert np.abs(seen["look"] - seen["seam"]).max() > 20
+    page.locator("dialog [data-do=look]").click()
+    box = page.locator("dialog canvas").bounding_box()
+    page.mouse.move(box["x"] + 200, box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 100, box["y"] + 100)
+    page.mouse.up()
+    assert page.evaluate("around.yaw") > 5
+    page.keyboard.press("Escape")
+    assert not page.evaluate("document.getElementById('around').open")
+
+
+PIXELS = """() => {
+  const canvas = Object.assign(document.createElement('canvas'), {width: 64, height: 32});
+  const context = canvas.getContext('2d');
+  context.drawImage(around.video, 0, 0);
+  return [...context.getImageData(0, 0, 64, 32).data];
+}"""
+
+
+def centre(page, name: str) -> np.ndarray:
+    """Colour in the middle of the canvas after a button."""
+    page.locator(f"dialog [data-do={name}]").click()
+    page.evaluate("around.draw()")
+    return np.array(
+        page.evaluate(
+            """() => {
+              const {gl, canvas} = around, pixel = new Uint8Array(4);
+              gl.readPixels(canvas.width / 2, canvas.height / 2, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, pixel);
+              return [...pixel].slice(0, 3);
+            }"""
+        ),
+        dtype=float,
+    )
+
+
 @pytest.mark.browser
 def test_page_in_a_browser(outputs, tmp_path):
     """Opened from disk: no error, no request, videos play and pause, both themes, no sideways scrolling on a phone."""
@@ -380,7 +519,7 @@ def test_page_in_a_browser(outputs, tmp_path):
     file = (outputs / "report" / "index.html").resolve().as_uri()
     browser_path = shutil.which("chromium") or shutil.which("chromium-browser")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=browser_path, args=FLAGS)
         page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
         problems: list[str] = []
         requests: list[str] = []
@@ -402,6 +541,7 @@ def test_page_in_a_browser(outputs, tmp_path):
             .inner_text()
             .startswith(page.locator("tr[data-metric=flicker] td .value").first.inner_text())
         )
+        look_around(page)
         page.screenshot(path=tmp_path / "report.png")
         page.set_viewport_size({"width": 390, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -2,10 +2,16 @@
 
 import csv
 import json
+import os
 import shutil
+import signal
+import socket
 import string
 import subprocess
 import sys
+import time
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -215,6 +221,66 @@ def test_two_at_once_on_a_fresh_database_log_once(files, tmp_path):
     processes = [subprocess.Popen([sys.executable, "-c", code, str(root)]) for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0]
     assert len(runs_in(root)) == 6
+
+
+# --- a server --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """A tracking server of MLflow's own on this machine, with its database and artifacts in a folder."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{tmp_path / 'server.db'}"]
+    command += ["--artifacts-destination", str(tmp_path / "artifacts")]
+    with open(tmp_path / "server.log", "wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        try:
+            deadline = time.monotonic() + 180
+            while not _answers(f"{address}/health"):
+                assert process.poll() is None, (tmp_path / "server.log").read_text()[-2000:]
+                assert time.monotonic() < deadline, "the server does not answer"
+                time.sleep(0.5)
+            yield address
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(30)
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+def test_a_remote_server_holds_the_same(files, server, tmp_path, monkeypatch):
+    """Over HTTP, artifacts too: nothing of it is left in the folder, and a second call finds it there."""
+    root = tmp_path / "root"
+    shutil.copytree(files, root)
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("DVC_ROOT", str(root))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    result = CliRunner().invoke(cli, ["track"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert "6 runs logged" in result.output
+    assert not (root / "mlflow.db").exists()
+    assert not (root / "mlartifacts").exists()
+    record = json.loads((root / "outputs/nano/mlflow.json").read_text(encoding="utf-8"))
+    assert record["tracking"] == server
+    client = MlflowClient(server)
+    run = client.get_run(record["runs"]["B: Panorama"])
+    scored = json.loads((root / "outputs/nano/scores/round/metrics.json").read_text(encoding="utf-8"))["metrics"]
+    assert run.data.metrics["flicker"] == scored["flicker"]["mean"]
+    assert run.data.tags["mlflow.parentRunId"] == record["parent"]
+    page = client.download_artifacts(record["parent"], "index.html", str(tmp_path))
+    assert Path(page).read_bytes() == (root / "outputs/nano/report/index.html").read_bytes()
+    assert "6 runs are there already" in CliRunner().invoke(cli, ["track"], catch_exceptions=False).output
 
 
 # --- names and values ------------------------------------------------------------------------------------------------
