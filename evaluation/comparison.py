@@ -282,7 +282,7 @@ def results_markdown(comparison: Mapping[str, Any]) -> str:
         "",
         f"Mean over {count} prompts and its {level:.0%} bootstrap interval. ↑ higher is better, ↓ lower is better, "
         "· neither. **Bold**: better than every other method, as the interval of the paired difference excludes zero "
-        "(each at its own level, not corrected for the number of comparisons).",
+        "and a sign-flip test agrees (each at its own level, not corrected for the number of comparisons).",
     ]
     return "\n".join(lines) + "\n"
 

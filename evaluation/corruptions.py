@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import torch
 
-from core.sphere import erp_directions, rotate_erp, sample_erp, view_directions
+from core.sphere import rotate_erp, sample_erp, view_directions
 from evaluation.metrics.claims import CORRUPTIONS
 
 #: Strengths at which a curve is measured.
@@ -88,20 +88,10 @@ def _misaligned_seam(frames: np.ndarray, strength: float, _: np.random.Generator
 
 
 def _perspective(frames: np.ndarray, strength: float, _: np.random.Generator) -> np.ndarray:
-    """A view ahead, 60 degrees wide, fills the frame as if it were the sphere; weaker: every ray goes part of the way.
-
-    Each pixel of a panorama looks along its own direction; in a perspective picture stretched to 2:1 it looks along a
-    direction of the view. Directions move from the one to the other along great circles, so the fault grows steadily.
-    """
+    """A perspective view ahead fills the frame as if it were the sphere: 150 degrees wide at strength 1/4, 60 at 1."""
     height, width = frames.shape[1:3]
-    start = erp_directions(height, width, dtype=torch.float64).numpy()
-    end = view_directions(height, width, math.radians(60), dtype=torch.float64).numpy()
-    angle = np.arccos(np.clip((start * end).sum(axis=-1, keepdims=True), -1, 1))
-    rays = np.sin((1 - strength) * angle) * start + np.sin(strength * angle) * end  # slerp, times sin(angle)
-    rays = np.where(angle < 1e-6, start, rays)
-    rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
-    picture = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
-    seen = sample_erp(picture, torch.from_numpy(rays).float())
+    rays = view_directions(height, width, math.radians(180 - 120 * strength))
+    seen = sample_erp(torch.from_numpy(frames).permute(0, 3, 1, 2).float(), rays)
     return _to_bytes(seen.permute(0, 2, 3, 1).numpy())
 
 

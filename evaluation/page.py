@@ -15,7 +15,7 @@ from PIL import Image
 from evaluation import pictures
 from evaluation.agreement import number, percent
 from evaluation.comparison import ARROWS, Scored, decimals
-from evaluation.findings import CRITERIA, beats, findings, sentence
+from evaluation.findings import CRITERIA, beats, clear, findings, sentence
 from evaluation.manifest import Item
 from evaluation.paper import caption, latex_table, methods_section
 from evaluation.plots import colour, interval_svg, prompt_svg
@@ -304,7 +304,7 @@ def _differences(comparison: Mapping[str, Any], labels: Mapping[str, str]) -> li
             if difference["mean"] is None:
                 continue
             places = decimals([difference])
-            clear = difference["low"] is not None and (difference["low"] > 0 or difference["high"] < 0)
+            certain = clear(difference)
             rows.append(
                 {
                     "metric": name,
@@ -314,7 +314,7 @@ def _differences(comparison: Mapping[str, Any], labels: Mapping[str, str]) -> li
                     "n": difference["n"],
                     "p": _p(difference["p"]),
                     "p_holm": _p(difference["p_holm"]),
-                    "clear": clear,
+                    "clear": certain,
                 }
             )
     return rows

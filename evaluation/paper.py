@@ -69,7 +69,8 @@ def caption(comparison: Mapping[str, Any]) -> str:
     count = len(comparison["prompts"])
     return (
         f"Means over {count} prompt{'s' if count != 1 else ''} with {level:.0%} bootstrap intervals, one metric per "
-        "criterion. Bold: better than every other method, as the interval of the paired difference excludes zero."
+        "criterion. Bold: better than every other method, as the interval of the paired difference excludes zero and a "
+        "sign-flip test agrees."
     )
 
 
@@ -92,6 +93,10 @@ def _material(comparison: Mapping[str, Any], settings: Mapping[str, Any]) -> str
         f"equirectangular, {videos['width']} × {videos['height']} pixels, {videos['frames']} frames at "
         f"{videos['fps']:g} frames per second. One metric stands for each criterion of the user study: "
     )
+    if settings.get("resample"):
+        text = text.replace(
+            "frames per second.", "frames per second, to which they were resampled (no frame repeated or padded).", 1
+        )
     chosen = [f"{name} for {CRITERIA[key].lower()}" for key, name in comparison["headline"].items()]
     return text + f"{listed(chosen)}; all others are reported in full."
 

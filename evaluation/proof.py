@@ -1,9 +1,10 @@
 """Whether a metric keeps its claims: a verdict from its values on corrupted clips.
 
 Four checks. *Floor*: the median of faultless clips lies where the metric says. *Sensitive*: the mean over clips moves
-one way at every step of a claimed corruption, and nearly every clip moves that way at full strength. *Insensitive*: a
-corruption that the metric is not about moves the mean by a small share of what its own corruptions do. *Yaw*: turning
-the whole video by whole columns gives the same number to rounding, or one within a small share of the same.
+one way at every step of a claimed corruption, and nearly every clip moves that way at full strength; if the corruption
+is wrong as a whole, nearly every clip does so at every strength. *Insensitive*: a corruption that the metric is not
+about moves the mean by a small share of what its own corruptions do. *Yaw*: turning the whole video by whole columns
+gives the same number to rounding, or one within a small share of the same.
 A metric passes if all of its checks do, and if it claims to be sensitive to something at all.
 """
 
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.metrics.claims import CORRUPTIONS, Claims
+from evaluation.metrics.claims import CORRUPTIONS, WHOLE, Claims
 
 #: A corruption that a metric is not about may move its mean by this share of what its own corruptions do.
 LEVEL_SHARE = 0.2
@@ -103,14 +104,15 @@ def _floor(values: Values, claims: Claims) -> Check:
 def _sensitive(values: Values, corruption: str, kind: str) -> Check:
     sign = 1 if kind == "rises" else -1
     curve = values.curves[corruption]
-    means = [float(values.clean.mean()), *(float(curve[strength].mean()) for strength in sorted(curve))]
+    strengths = sorted(curve)
+    means = [float(values.clean.mean()), *(float(curve[strength].mean()) for strength in strengths)]
     steps = sign * np.diff(means)
     total = sign * (means[-1] - means[0])
-    moved = np.sign(sign * (curve[max(curve)] - values.clean))
-    share = float((moved + 1).mean() / 2)
+    moved = [float((np.sign(sign * (curve[strength] - values.clean)) + 1).mean() / 2) for strength in strengths]
     monotone = bool(total > 0 and steps.min() >= -STEP_SLACK * total)
+    share = min(moved) if corruption in WHOLE else moved[-1]
     note = " → ".join(f"{mean:.4g}" for mean in means) + f"; {share:.0%} of clips"
-    return Check(kind, corruption, monotone and share >= CLIPS_MOVED, note)
+    return Check(kind, corruption, (monotone or corruption in WHOLE) and share >= CLIPS_MOVED, note)
 
 
 def _level(values: Values, corruption: str, scale: float) -> Check:

@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from core.files import read_json, write_json, write_text
 from evaluation.corruptions import TITLES, UNITS
+from evaluation.features import cost_of
 from evaluation.findings import CRITERIA
 from evaluation.metrics.claims import CORRUPTIONS, Claims
 from evaluation.proof import CLIPS_MOVED, LEVEL_SHARE, STEP_SLACK, failed
@@ -77,7 +78,7 @@ def _row(name: str, metric: Any, entry: Mapping[str, Any]) -> dict[str, Any]:
         "better": _BETTER[metric.direction],
         "criterion": metric.criterion.replace("_", " "),
         "needs": ", ".join(sorted(metric.needs)) or "frames",
-        "cost": cost_of(metric),
+        "cost": cost_of(metric.needs),
         "version": metric.version,
         "verdict": "passed" if entry["passed"] else "not run" if "skipped" in entry else "**failed**",
         "doc": inspect.cleandoc(metric.__doc__ or ""),
@@ -89,16 +90,6 @@ def _row(name: str, metric: Any, entry: Mapping[str, Any]) -> dict[str, Any]:
         "yaw": _number(entry.get("yaw_spread")) + (f" ({claims.yaw})" if claims else ""),
         "rotation": _number(entry.get("rotation_spread")),
     }
-
-
-def cost_of(metric: Any) -> str:
-    """What a metric adds to reading the video."""
-    stated = getattr(metric, "cost", None)
-    if stated:
-        return str(stated)
-    if metric.needs - {"flow", "reference", "prompt", "paired"}:
-        return "a network per view and frame"
-    return "optical flow, both ways" if "flow" in metric.needs else "arithmetic"
 
 
 def seen(claims: Claims | None) -> str:

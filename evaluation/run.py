@@ -229,33 +229,33 @@ def possible_metrics(request: Request, prompts: bool) -> list[AnyMetric]:
     wanted = request.metrics if request.metrics is not None else dict.fromkeys(METRICS.names())
     possible = []
     for metric in create_metrics(wanted, request.source):
-        lacking = _lacking(metric, request, prompts)
-        if not lacking:
+        missing = lacking(metric, request, prompts)
+        if not missing:
             possible.append(metric)
         elif request.required:
-            raise PanobenchError(f"{metric.name} needs {' and '.join(lacking)}")
+            raise PanobenchError(f"{metric.name} needs {' and '.join(missing)}")
         else:
-            request.say(f"left out: {metric.name} needs {' and '.join(lacking)}")
+            request.say(f"left out: {metric.name} needs {' and '.join(missing)}")
     if not possible:
         raise PanobenchError("no metric is left to compute (reasons above)")
     return possible
 
 
-def _lacking(metric: AnyMetric, request: Request, prompts: bool) -> list[str]:
+def lacking(metric: AnyMetric, request: Request, prompts: bool) -> list[str]:
     """What a metric needs and has not got, each with what to do."""
-    lacking = []
+    missing = []
     roles = roles_of(metric.needs)
     if "prompt" in metric.needs and not prompts:
-        lacking.append("prompts (--prompts)")
+        missing.append("prompts (--prompts)")
     if roles & {"judge", "judge_lpips"} and request.judge is None:
-        lacking.append("a judge (--judge, or scoring.judge in params.yaml)")
+        missing.append("a judge (--judge, or scoring.judge in params.yaml)")
     if "reference" in metric.needs and request.reference is None:
-        lacking.append("reference videos (--reference)")
+        missing.append("reference videos (--reference)")
     if takes_truth(metric.needs) and request.paired is None:
-        lacking.append("true videos (--paired)")
+        missing.append("true videos (--paired)")
     for role in sorted(roles & SOURCES.keys()):
         try:
             find_weights(role, request.weights)
         except PanobenchError as error:
-            lacking.append(f"weights: {error}")
-    return lacking
+            missing.append(f"weights: {error}")
+    return missing

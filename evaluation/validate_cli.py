@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from core.errors import PanobenchError, did_you_mean
-from evaluation.cli import lacking
 
 if TYPE_CHECKING:
     from core.params import Params
-
-DEFAULT_PARAMS = Path("params.yaml")
+    from evaluation.corruptions import Clip
+    from evaluation.manifest import VideoSet
+    from evaluation.run import Request
+    from evaluation.validate import Prover
 
 
 @click.command()
@@ -28,7 +29,8 @@ DEFAULT_PARAMS = Path("params.yaml")
 @click.option("--count", type=click.IntRange(min=2), default=16, show_default=True, help="Clips to use.")
 @click.option("--rotations", type=click.IntRange(min=0), default=4, show_default=True, help="Random SO(3) rotations.")
 @click.option("--strengths", type=click.IntRange(1, 8), default=4, show_default=True, help="Grades per corruption.")
-@click.option("--judge", "judge_folder", type=click.Path(path_type=Path), help="Folder of an open_clip model.")
+@click.option("--judge", type=click.Path(path_type=Path), help="Folder of an open_clip model.")
+@click.option("--weights", multiple=True, metavar="ROLE=PATH", help="Weights of a network; may be repeated.")
 @click.option(
     "--params", "params_file", type=click.Path(path_type=Path), help="Parameter file.  [default: params.yaml]"
 )
@@ -43,7 +45,8 @@ def validate(
     count: int,
     rotations: int,
     strengths: int,
-    judge_folder: Path | None,
+    judge: Path | None,
+    weights: tuple[str, ...],
     params_file: Path | None,
     device: str,
     out: Path | None,
@@ -57,29 +60,34 @@ def validate(
     view stretched to 2:1, frozen frames, a straight-line pan and a wrong caption, at several strengths, turned by whole
     columns, and rotated at random. It passes if it keeps all that it claims. Exit status 1 if a metric fails.
     """
+    from dataclasses import replace
+
     from evaluation.corruptions import STRENGTHS
     from evaluation.manifest import read_videos
-    from evaluation.metrics import METRICS, create_metrics
+    from evaluation.metrics import METRICS
     from evaluation.metrics.claims import CORRUPTIONS
+    from evaluation.options import find_params, request_of
     from evaluation.proof import record
     from evaluation.proof_page import known_proof, write_page
     from evaluation.validate import YAWS, read_clips
 
-    params = _params(params_file)
+    params = find_params(params_file)
     damages = _names(corruptions) or list(CORRUPTIONS)
     for name in damages:
         if name not in CORRUPTIONS:
             hint = did_you_mean(name, CORRUPTIONS) or f"; known: {', '.join(CORRUPTIONS)}"
             raise PanobenchError(f"--corruptions: unknown '{name}'{hint}")
-    names = _names(chosen) or METRICS.names()
-    configured = params.scoring.metrics if params else {}
-    metrics = create_metrics({name: configured.get(name) for name in names}, str(params_file or DEFAULT_PARAMS))
+    # All metrics, not only those of params.yaml: the proof is what decides which of them belong there.
+    wanted = chosen or ",".join(METRICS.names())
+    asked = request_of(prompts, reference, clips, wanted, None, None, judge, weights, device, None, True, params_file)
     grades = STRENGTHS if strengths == len(STRENGTHS) else tuple((i + 1) / strengths for i in range(strengths))
-    with _material(clips, prompts, reference, count, params) as (videos, captions, real):
-        read = read_clips(read_videos(videos, captions), count)
-        prover, skipped = _prover(metrics, read, real, judge_folder, device, params)
+    with _material(clips, prompts, reference, count, params) as (folder, captions, real):
+        videos = read_videos(folder, captions)
+        read = read_clips(videos, count)
+        prover, skipped = _prover(replace(asked, reference=real, paired=folder), videos, read, real)
         values = prover.run(grades, rotations, corruptions=damages, progress=_bar)
-    proof = record(values, {metric.name: type(metric) for metric in metrics}, skipped)
+    metrics = [METRICS.get(name) for name in asked.metrics or {}]
+    proof = record(values, {metric.name: metric for metric in metrics}, skipped)
     frames, height, width = read[0].frames.shape[:3]
     what = "clips" if clips else "clips of the procedural world"
     run: dict[str, Any] = {
@@ -95,14 +103,6 @@ def validate(
     together = known_proof(out, run, {name: metric.version for name, metric in everything.items()}) | proof
     write_page(out, together, {name: metric for name, metric in everything.items() if name in together}, run)
     _report(proof, out)
-
-
-def _params(file: Path | None) -> Params | None:
-    if file is None and not DEFAULT_PARAMS.is_file():
-        return None
-    from core.params import load_params
-
-    return load_params(file or DEFAULT_PARAMS)
 
 
 def _names(chosen: str | None) -> list[str]:
@@ -139,42 +139,39 @@ def _captions(clips: Path, out: Path) -> None:
 
 
 def _prover(
-    metrics: list[Any],
-    clips: list[Any],
-    reference: Path | None,
-    judge_folder: Path | None,
-    device: str,
-    params: Params | None,
-) -> tuple[Any, dict[str, str]]:
+    request: Request, videos: VideoSet, clips: list[Clip], reference: Path | None
+) -> tuple[Prover, dict[str, str]]:
     """What runs, with what it needs; and why the others do not."""
     from evaluation.features import roles_of, takes_views
+    from evaluation.metrics import create_metrics
     from evaluation.networks import load_networks
-    from evaluation.score import describe_reference, reference_files
+    from evaluation.run import lacking
+    from evaluation.score import Scorer, describe_reference, reference_files
+    from evaluation.sources import probe
     from evaluation.validate import Prover
     from evaluation.views import ViewOptions
 
-    folder = judge_folder or (Path(params.scoring.judge) if params else None)
-    weights = params.scoring.weights.model_dump() if params else {}
-    given = {
-        "prompt": all(clip.prompt is not None for clip in clips),
-        "reference": reference is not None,
-        "paired": True,  # with the clip as it was
-        "judge": folder is not None,
+    prompts = all(clip.prompt is not None for clip in clips)
+    metrics = create_metrics(request.metrics or {}, request.source)
+    skipped = {
+        m.name: " and ".join(missing).replace(str(Path.home()), "~")
+        for m in metrics
+        if (missing := lacking(m, request, prompts))
     }
-    skipped = {metric.name: " and ".join(lack) for metric in metrics if (lack := lacking(metric, given, weights))}
     for name, reason in skipped.items():
         click.echo(f"not run: {name}, it needs {reason}", err=True)
     running = [metric for metric in metrics if metric.name not in skipped]
     if not running:
         raise PanobenchError("no metric can be run (reasons above)")
     needs = set[str]().union(*(metric.needs for metric in running))
-    networks = load_networks(roles_of(needs), folder, weights, device)
+    networks = load_networks(roles_of(needs), request.judge, request.weights, request.device)
     width = clips[0].frames.shape[2]
-    views = ViewOptions.parse(params.scoring.views if params else {}).view_set(width) if takes_views(needs) else None
+    views = ViewOptions.parse(request.views, request.source).view_set(width) if takes_views(needs) else None
     described = {}
     if reference is not None and "reference" in needs:
-        described = describe_reference(reference_files(reference), running, (width // 2, width), views, networks)
-    return Prover(running, clips, described, views, networks, params.seed if params else 0), skipped
+        scorer = Scorer(running, views, networks)
+        described = describe_reference(reference_files(reference), scorer, probe(videos.items[0].path))
+    return Prover(running, clips, described, views, networks, request.seed), skipped
 
 
 def _bar(todo: list[Any]) -> Iterator[Any]:

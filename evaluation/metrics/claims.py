@@ -17,6 +17,10 @@ CORRUPTIONS = (
     "noise",
 )
 
+#: Wrong as a whole at every strength: a narrow view is no panorama, and a narrower one has ends that are more alike. So
+#: a metric has to tell every strength from the clean clip, but not one strength from the other.
+WHOLE = frozenset({"perspective"})
+
 Yaw = Literal["exact", "spread", "edge"]
 
 

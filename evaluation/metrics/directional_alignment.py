@@ -6,6 +6,7 @@ import numpy as np
 
 from evaluation.features import Need, VideoFeatures
 from evaluation.metrics.base import Criterion, Direction, Metric
+from evaluation.metrics.claims import Claims, claims
 
 
 def placed_alignment(views: np.ndarray, parts: np.ndarray, shares: np.ndarray) -> np.ndarray:
@@ -37,6 +38,9 @@ class DirectionalAlignment(Metric):
         "CLIP of what the prompt places (behind, above, at the horizon, sky) against the views there"
     )
     needs: ClassVar[frozenset[Need]] = frozenset({"views", "prompt"})
+    claims: ClassVar[Claims] = claims(
+        falls="wrong_caption", level="broken_seam misaligned_seam frozen shuffled", yaw="spread"
+    )
 
     def update(self, video: VideoFeatures) -> np.ndarray:
         """See placed_alignment; no rows if the prompt places nothing."""

@@ -18,6 +18,7 @@ from pydantic import Field
 
 from evaluation.features import VideoFeatures
 from evaluation.metrics.base import Criterion, Direction, Metric
+from evaluation.metrics.claims import Claims, Floor, claims
 
 _FLOOR = 0.1  # grey levels; below it a step is 8-bit rounding
 _CAP_DEG = 3.0  # rows around a pole that are compared across it
@@ -169,6 +170,9 @@ class Is360(_Closing):
     name: ClassVar[str] = "is_360"
     unit: ClassVar[str] = "1"
     summary: ClassVar[str] = "gate: does it close at the seam and over both poles? the mean is the share that does"
+    claims: ClassVar[Claims] = claims(
+        falls="perspective", level="flicker shuffled frozen", floor=Floor("clean", 1, 1), yaw="edge"
+    )
     most_ratio: float = Field(1.75, gt=1)  # of steps over the three edges to steps inside, geometric mean
 
     def compute(self, rows: np.ndarray, reference: np.ndarray | None = None) -> float:
@@ -185,6 +189,9 @@ class FieldOfView(_Closing):
     name: ClassVar[str] = "field_of_view"
     unit: ClassVar[str] = "degrees"
     summary: ClassVar[str] = "estimate by how far the edges are from closing: 360 for a panorama, else at most this"
+    claims: ClassVar[Claims] = claims(
+        falls="perspective", level="flicker shuffled frozen", floor=Floor("clean", 300, 360), yaw="edge"
+    )
 
     def compute(self, rows: np.ndarray, reference: np.ndarray | None = None) -> float:
         """See field_of_view."""

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from evaluation.features import Need, VideoFeatures
 from evaluation.metrics.base import Criterion, Direction, SetMetric, SetValue
+from evaluation.metrics.claims import Claims, claims
 from evaluation.metrics.motion_speed import directions_of
 
 BANDS = 6  # of equal latitude
@@ -91,6 +92,7 @@ class MotionDistribution(SetMetric):
         "speeds and directions by latitude against reference videos; 0.7 = a factor of two; per set"
     )
     needs: ClassVar[frozenset[Need]] = frozenset({"flow", "reference"})
+    claims: ClassVar[Claims] = claims(rises="pan", level="broken_seam misaligned_seam blur", yaw="spread")
     least: int = Field(8, ge=4)
 
     def update(self, video: VideoFeatures) -> np.ndarray:

@@ -16,6 +16,7 @@ from tests.evaluation.worlds import FPS, stretched, turning
 
 HEIGHT, FRAMES = 32, 4
 PROMPTS = {"p0": "a <b>red</b> ball & a lake", "p1": "dunes at noon", "p2": "snow at night", "p3": "a quiet meadow"}
+PROMPTS |= {"p4": "a tower at dusk", "p5": "the sea"}
 METRICS = ("seam_ratio", "seam_step", "flicker", "motion_speed")
 LABELS = {"flat": "A: Flat picture", "round": "B: Panorama", "shaky": "C: Shaky panorama"}
 

@@ -51,7 +51,7 @@ def test_plots_show_the_losses_and_every_video_of_both_revisions(tmp_path: Path)
     assert not shown.get("errors")
     assert list(shown["data"]) == asked
     values = shown["data"]["End continuity, a dot per video"][0]["content"]["data"]["values"]
-    assert len(values) == 2 * 12
+    assert len(values) == 2 * 18
     by_revision = {(v["rev"], v["video"]): float(v["seam_ratio_local"]) for v in values}
     for video in table["video"]:
         assert by_revision["HEAD", video] == pytest.approx(by_revision["HEAD~1", video] + 1)

@@ -55,6 +55,14 @@ def test_disjoint_intervals_alone_are_not_enough():
     assert beats(comparison(seam=contradiction)) == []
 
 
+def test_prompts_that_agree_by_chance_are_not_enough():
+    four = metric("end_continuity", "lower", (2, 3), (5, 7), (-4, -3))
+    four["differences"][0]["p"] = 0.125
+    assert beats(comparison(seam=four)) == []
+    four["differences"][0]["p"] = 0.03
+    assert len(beats(comparison(seam=four))) == 1
+
+
 def test_a_finding_that_the_correction_takes_back_says_so():
     weak = metric("content_distribution", "lower", (1.0, 1.2), (1.5, 2.0), (-0.8, -0.4), p_holm=0.09)
     (found,) = beats(comparison(seam=SEAM, content=weak))

@@ -69,6 +69,12 @@ def test_a_turn_may_move_a_view_based_metric_by_its_spread_and_a_seam_within_its
     assert failures(far, claims(rises="broken_seam", yaw="spread")) == ["yaw spread"]
 
 
+def test_a_narrow_view_has_to_be_told_at_every_width_in_whatever_order():
+    narrow = claims(rises="perspective")
+    assert failures(values(perspective=curve(9, 4, 6)), narrow) == []
+    assert failures(values(perspective=curve(9, 1, 6)), narrow) == ["rises perspective"]
+
+
 def test_one_wavering_step_at_the_ceiling_is_no_failure():
     assert failures(values(broken_seam=curve(9.5, 9.9, 9.6)), SEAM) == []
 

@@ -42,7 +42,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(root)
         result = CliRunner().invoke(cli, ["compare"], catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    assert "3 methods, 4 prompts: outputs/nano/report/index.html" in result.output
+    assert "3 methods, 6 prompts: outputs/nano/report/index.html" in result.output
     return outputs
 
 
@@ -85,7 +85,7 @@ def test_means_are_those_of_the_scores_and_differences_are_paired(outputs, compa
         for row in metric["differences"]:
             true = wide[name, row["a"]] - wide[name, row["b"]]
             assert row["mean"] == pytest.approx(true.mean())
-            assert (row["n"], row["prompts"]) == (4, 4)
+            assert (row["n"], row["prompts"]) == (6, 6)
             assert row["low"] <= row["mean"] <= row["high"]
             assert true.min() - 1e-9 <= row["low"] <= row["high"] <= true.max() + 1e-9
 
@@ -212,16 +212,16 @@ def test_latex_table_is_the_summary(outputs, comparison):
 
 def test_methods_section_says_what_ran(outputs, comparison):
     text = (outputs / "report" / "methods.txt").read_text(encoding="utf-8")
-    assert "We compare 3 methods on 4 prompts (12 videos): equirectangular, 64 × 32 pixels" in text
+    assert "We compare 3 methods on 6 prompts (18 videos): equirectangular, 64 × 32 pixels" in text
     assert "flicker for frame consistency, seam_ratio for end continuity and motion_speed for motion pattern" in text
     assert "Holm-corrected for the 3 pairs of methods" in text
-    assert "with 4 prompts no p-value can be below 0.12" in text
+    assert "with 6 prompts no p-value can be below 0.031" in text
     assert comparison["made"]["versions"]["torch"] in text
 
 
 def test_a_row_per_video_for_dvc(outputs):
     table = pd.read_csv(outputs / "report" / "per_video.csv")
-    assert len(table) == 12
+    assert len(table) == 18
     row = table[table["video"] == "round/p2-0"].iloc[0]
     scores = pd.read_parquet(outputs / "scores" / "round" / "scores.parquet")
     for name in METRICS:
@@ -252,7 +252,7 @@ def test_votes_add_the_agreement(outputs, tmp_path):
     )
     assert result.exit_code == 0, result.output
     text = " ".join(Page(tmp_path / "report" / "index.html").text.split())
-    assert "144 duels, 12 raters, 4 prompts" in text
+    assert "216 duels, 12 raters, 6 prompts" in text
     assert "seam_ratio100 % [100, 100]" in text
     assert "Too few votes: 0 votes that are no tie (at least 100)" in text
     assert "Agreement with people" not in Page(outputs / "report" / "index.html").text
@@ -374,7 +374,7 @@ def test_videos_in_the_page_are_the_files(outputs):
         for method in LABELS
         for line in (outputs / "videos" / method / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
     }
-    assert len(embedded) == 12
+    assert len(embedded) == 18
     assert {hashlib.sha256(data).hexdigest() for data in embedded} == listed
 
 
@@ -407,7 +407,7 @@ def test_large_videos_are_linked(outputs, tmp_path, monkeypatch):
     videos = [address for tag, address in page.addresses if tag == "video"]
     assert len(videos) == 4
     assert all((tmp_path / "a b" / "report" / unquote(address)).is_file() for address in videos)
-    assert "The first 2 of 4 prompts are shown" in page.text
+    assert "The first 2 of 6 prompts are shown" in page.text
 
 
 def test_without_videos_it_has_the_numbers(outputs, tmp_path, monkeypatch):
@@ -417,7 +417,7 @@ def test_without_videos_it_has_the_numbers(outputs, tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     assert "without pictures: My own (name their folders with --videos METHOD=FOLDER)" in result.output
     page = Page(tmp_path / "report" / "index.html")
-    assert page.tags.count("video") == 4
+    assert page.tags.count("video") == len(PROMPTS)
     assert "no video" in page.text
     assert "seam_ratio" in page.text
 

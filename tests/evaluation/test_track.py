@@ -28,7 +28,7 @@ from evaluation.page import Making
 from evaluation.report import build_report
 from evaluation.track import CONTENT_TAG, flat, metric_name, per_video, track
 from panobench import cli
-from tests.evaluation.reproduction import LABELS, METRICS, write_reproduction
+from tests.evaluation.reproduction import LABELS, METRICS, PROMPTS, write_reproduction
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def test_metrics_and_table_are_those_of_the_files(logged, monkeypatch):
             assert cell.item() == pytest.approx(row.value)
         files = {item.path for item in client.list_artifacts(run_id)}
         assert {f"{method}.png", f"{method}.json", "manifest.jsonl", "scores.parquet", "per_video.json"} <= files
-        assert len(client.list_artifacts(run_id, "videos")) == 4
+        assert len(client.list_artifacts(run_id, "videos")) == len(PROMPTS)
 
 
 def test_artifacts_lie_next_to_the_database(logged):
@@ -303,7 +303,7 @@ def test_table_has_a_row_per_video_in_the_order_of_the_metrics(files):
     scores = pd.read_parquet(files / "outputs" / "nano" / "scores" / "flat" / "scores.parquet")
     table = per_video(scores)
     assert list(table.columns) == ["video_id", "prompt_id", "seed", *METRICS]
-    assert len(table) == 4
+    assert len(table) == len(PROMPTS)
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------
