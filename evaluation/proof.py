@@ -52,6 +52,19 @@ class Values:
         """What a yaw is compared with."""
         return self.clean if self.base is None else self.base
 
+    def complete(self) -> "Values":
+        """Without the clips on which some variant has no value: a caption that places nothing, for example."""
+        variants = [self.clean, *self.yaws.values(), *self.rotations, *([] if self.base is None else [self.base])]
+        variants += [values for curve in self.curves.values() for values in curve.values()]
+        keep = np.isfinite(np.stack(variants)).all(axis=0)
+        return Values(
+            self.clean[keep],
+            {name: {s: values[keep] for s, values in curve.items()} for name, curve in self.curves.items()},
+            {columns: values[keep] for columns, values in self.yaws.items()},
+            [values[keep] for values in self.rotations],
+            None if self.base is None else self.base[keep],
+        )
+
     def change(self, corruption: str, strength: float | None = None) -> float:
         """Mean change from clean; at full strength unless said otherwise."""
         curve = self.curves[corruption]
@@ -167,7 +180,10 @@ def record(values: Mapping[str, Values], metrics: Mapping[str, Any], skipped: Ma
         if name not in values:
             found[name] = {"version": metric.version, "passed": False, "skipped": skipped[name]}
             continue
-        mine = values[name]
+        mine = values[name].complete()
+        if not len(mine.clean):
+            found[name] = {"version": metric.version, "passed": False, "skipped": "no clip has a value"}
+            continue
         claims: Claims | None = getattr(metric, "claims", None)
         checks = prove(mine, claims)
         found[name] = {

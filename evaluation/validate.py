@@ -9,9 +9,9 @@ import numpy as np
 from core.errors import PanobenchError
 from core.video import read_video
 from evaluation.corruptions import STRENGTHS, Clip, corrupt, rotated, yawed
-from evaluation.features import extract_features, takes_truth
+from evaluation.features import VideoFeatures, extract_features, takes_truth
 from evaluation.manifest import VideoSet
-from evaluation.metrics.base import AnyMetric, SetMetric
+from evaluation.metrics.base import AnyMetric, Metric, SetMetric
 from evaluation.metrics.claims import CORRUPTIONS
 from evaluation.networks import Networks
 from evaluation.proof import Values
@@ -139,10 +139,7 @@ class Prover:
             features = extract_features(clip.frames, clip.fps, needs, self.views, self.networks, clip.prompt, truth)
             for metric in metrics:
                 reference = self.references.get(metric.name)
-                of_set = isinstance(metric, SetMetric)
-                measured[metric.name].append(
-                    metric.describe(features) if of_set else metric.measure(features, reference)  # type: ignore[attr-defined]
-                )
+                measured[metric.name].append(_value(metric, features, reference))
         return {metric.name: self._values(metric, measured[metric.name]) for metric in metrics}
 
     def _values(self, metric: AnyMetric, measured: list[Any]) -> np.ndarray:
@@ -150,6 +147,15 @@ class Prover:
         if isinstance(metric, SetMetric):
             return np.array([metric.compare(np.stack(measured), self.references[metric.name])])
         return np.array(measured)
+
+
+def _value(metric: AnyMetric, features: VideoFeatures, reference: np.ndarray | None) -> Any:
+    """The value of a clip, NaN if there is nothing to measure in it; or what a metric of sets keeps of it."""
+    if isinstance(metric, SetMetric):
+        return metric.describe(features)
+    assert isinstance(metric, Metric)
+    rows = metric.update(features)
+    return metric.compute(rows, reference) if len(rows) else np.nan
 
 
 def _keep(found: dict[str, Values], name: str, variant: Variant, values: np.ndarray) -> None:

@@ -72,6 +72,7 @@ def validate(
     from evaluation.validate import YAWS, read_clips
 
     params = find_params(params_file)
+    everything = {name: METRICS.get(name) for name in METRICS.names()}
     damages = _names(corruptions) or list(CORRUPTIONS)
     for name in damages:
         if name not in CORRUPTIONS:
@@ -99,7 +100,6 @@ def validate(
         "seed": prover.seed,
     }
     out = out or Path("validation" if clips else "docs")
-    everything = {name: METRICS.get(name) for name in METRICS.names()}
     together = known_proof(out, run, {name: metric.version for name, metric in everything.items()}) | proof
     write_page(out, together, {name: metric for name, metric in everything.items() if name in together}, run)
     _report(proof, out)

@@ -75,6 +75,16 @@ def test_a_narrow_view_has_to_be_told_at_every_width_in_whatever_order():
     assert failures(values(perspective=curve(9, 1, 6)), narrow) == ["rises perspective"]
 
 
+def test_clips_without_a_value_are_left_out():
+    found = Values(np.array([1, 2, np.nan]), {"blur": {1.0: np.array([3, np.nan, 5])}}, {7: np.array([1.0, 2, 3])})
+    kept = found.complete()
+    assert kept.clean.tolist() == [1]
+    assert kept.curves["blur"][1.0].tolist() == [3]
+    assert kept.yaws[7].tolist() == [1]
+    nothing = Values(np.array([np.nan]), {"blur": {1.0: np.array([1.0])}})
+    assert record({"flicker": nothing}, {"flicker": Flicker}, {})["flicker"]["skipped"] == "no clip has a value"
+
+
 def test_one_wavering_step_at_the_ceiling_is_no_failure():
     assert failures(values(broken_seam=curve(9.5, 9.9, 9.6)), SEAM) == []
 
