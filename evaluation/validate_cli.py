@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from core.errors import PanobenchError, did_you_mean
+from core.files import write_json
 
 if TYPE_CHECKING:
+    from core.nano.scene import Split
     from core.params import Params
     from evaluation.corruptions import Clip
     from evaluation.manifest import VideoSet
@@ -117,25 +119,38 @@ def _material(
     if clips is not None:
         yield clips, prompts, reference
         return
-    from core.data.prepare import ClipSpec, film_nano
-
     size = params.video.model_dump() if params else {"height": 64, "width": 128, "frames": 8, "fps": 8.0}
     seed = params.seed if params else 0
-    with tempfile.TemporaryDirectory(prefix="panobench-validate-") as folder:
-        film_nano(Path(folder) / "clips", "test", count, ClipSpec(**size), seed)
+    with tempfile.TemporaryDirectory(prefix="panobench-validate-") as name:
+        folder = Path(name)
+        captions = _film(folder / "clips", "test", count, size, seed)
+        write_json(folder / "prompts.json", captions)
         if reference is None:
-            number = params.dataset.reference_clips if params else 40
-            film_nano(Path(folder) / "reference", "reference", number, ClipSpec(**size), seed)
-        table = Path(folder) / "prompts.csv"
-        _captions(Path(folder) / "clips" / "clips.csv", table)
-        yield Path(folder) / "clips" / "videos", table, reference or Path(folder) / "reference"
+            _film(folder / "reference", "reference", params.dataset.reference_clips if params else 40, size, seed)
+        yield folder / "clips", folder / "prompts.json", reference or folder / "reference"
 
 
-def _captions(clips: Path, out: Path) -> None:
-    import pandas as pd
+def _film(folder: Path, split: Split, count: int, size: Mapping[str, Any], seed: int) -> dict[str, str]:
+    """Film scenes of the procedural world; the caption of each clip, by its name."""
+    import numpy as np
+    from tqdm import tqdm
 
-    table = pd.read_csv(clips, dtype=str)
-    pd.DataFrame({"video": table["videoid"], "prompt": table["name"]}).to_csv(out, index=False)
+    from core.nano.captions import caption, shown_everywhere
+    from core.nano.render import render_clip
+    from core.nano.scene import face, sample_scene
+    from core.sphere import erp_directions
+    from core.video import write_video
+
+    oversample = 2
+    directions = erp_directions(size["height"] * oversample, size["width"] * oversample).numpy()
+    captions = {}
+    for index in tqdm(range(count), desc=f"film {split}", unit="clip", dynamic_ncols=True):
+        scene = sample_scene(seed, split, index)
+        scene = face(scene, scene.camera.yaw)
+        frames = render_clip(scene, directions, [float(t) for t in range(size["frames"])], oversample)
+        write_video(folder / f"{scene.scene_id}.mp4", frames, size["fps"])
+        captions[scene.scene_id] = caption(scene, shown_everywhere(scene), np.random.default_rng([seed, index]))
+    return captions
 
 
 def _prover(
