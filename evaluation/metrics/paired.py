@@ -103,6 +103,9 @@ class WsPsnr(_Paired):
     direction: ClassVar[Direction] = "higher"
     summary: ClassVar[str] = "PSNR against the true video, pixels weighted by their area on the sphere"
     needs: ClassVar[frozenset[Need]] = frozenset({"paired"})
+    claims: ClassVar[Claims] = claims(
+        falls="broken_seam flicker blur noise perspective", floor=Floor("identical", MOST_DB, MOST_DB)
+    )
 
     def update(self, video: VideoFeatures) -> np.ndarray:
         """See weighted_squares."""
@@ -203,6 +206,7 @@ class ViewLpips(_Paired):
     direction: ClassVar[Direction] = "lower"
     summary: ClassVar[str] = "LPIPS (AlexNet) against the true video on views all over the sphere"
     needs: ClassVar[frozenset[Need]] = frozenset({"paired_lpips"})
+    claims: ClassVar[Claims] = claims(rises="blur noise perspective", floor=Floor("identical", 0, 1e-6), yaw="spread")
     array: ClassVar[str] = "paired_lpips"
 
     def update(self, video: VideoFeatures) -> np.ndarray:
