@@ -4,80 +4,92 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from core.errors import PanobenchError, did_you_mean
+from evaluation.options import PARAMS, find_params, request_of, scoring_options
 
 if TYPE_CHECKING:
-    from core.params import Params
     from evaluation.comparison import Scored
-
-DEFAULT_PARAMS = Path("params.yaml")
 
 
 @click.command()
-@click.argument("scores", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("methods", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--videos", multiple=True, metavar="METHOD=FOLDER", help="Where a method's videos are; may be repeated.")
 @click.option("--label", "labels", multiple=True, metavar="METHOD=TEXT", help="What to call a method; may be repeated.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write to.  [default: report]")
-@click.option(
-    "--params", "params_file", type=click.Path(path_type=Path), help="Parameter file.  [default: params.yaml]"
-)
+@scoring_options
 @click.option(
     "--prompts-shown", type=click.IntRange(min=0), default=24, show_default=True, help="Prompts with pictures."
 )
 @click.option("--votes", type=click.Path(path_type=Path), help="Votes of a study of these methods: adds the agreement.")
 def compare(
-    scores: tuple[Path, ...],
+    methods: tuple[Path, ...],
     videos: tuple[str, ...],
     labels: tuple[str, ...],
     out: Path | None,
     params_file: Path | None,
     prompts_shown: int,
     votes: Path | None,
+    **options: Any,
 ) -> None:
-    """Put scored methods side by side in one HTML page, with intervals, videos, frames and seams.
+    r"""Put methods side by side in one HTML page, with intervals, videos, frames and seams.
 
-    SCORES are folders that `panobench score` wrote. Without any, the methods of params.yaml are compared, and the page
-    goes to outputs/PROFILE/report. The videos of scores/NAME are looked for in videos/NAME beside it; say where they
-    are with --videos, or the page has the numbers only.
+    \b
+      panobench compare my_method their_method --prompts prompts.csv     (folders of videos: scored first)
+      panobench compare scores/my_method scores/their_method             (what `panobench score` wrote)
+      panobench compare                                                  (the methods of params.yaml)
+
+    METHODS are folders of videos (or their manifests), which are scored in the same way, into OUT/scores; or folders
+    that `panobench score` wrote. Videos of all methods must share size, length and frame rate, or --resample says what
+    to bring them to. A video that cannot be scored is named, the rest is compared, and the exit status is 1.
+
+    The videos of scores/NAME are looked for in videos/NAME beside it; say where they are with --videos, or the page has
+    the numbers only. Without METHODS the page goes to outputs/PROFILE/report.
     """
     from evaluation.comparison import load_scored
     from evaluation.page import Making
     from evaluation.report import build_report
 
-    file = params_file or (DEFAULT_PARAMS if DEFAULT_PARAMS.is_file() else None)
-    params = _load(file) if file else None
+    params = find_params(params_file)
+    file = None if params is None else params_file or PARAMS
     label_of = {name: method.label for name, method in params.methods.items()} if params else {}
-    if not scores:
+    scores = methods
+    if not methods:
         if params is None:
-            raise PanobenchError("give the score folders to compare, or run where a params.yaml is")
+            raise PanobenchError("give the folders to compare, or run where a params.yaml of panobench is")
         root = params.outputs
         scores = tuple(root / "scores" / method for method in params.run.methods)
         out = out or root / "report"
     label_of |= _pairs("--label", labels)
     video_of = _pairs("--videos", videos)
+    out = out or Path("report")
+    scores, made_of, problems = _scored(scores, out / "scores", options | {"params_file": params_file})
+    video_of = {**made_of, **video_of}
     named = {_name(folder): folder for folder in scores}
     for option, given in (("--videos", video_of), ("--label", _pairs("--label", labels))):
         for name in given:
             if name not in named:
                 hint = did_you_mean(name, list(named)) or f"; compared are {', '.join(named)}"
                 raise PanobenchError(f"{option}: no method '{name}' among the scores{hint}")
-    methods = [
+    compared = [
         load_scored(folder, label_of.get(_name(folder)), video_of.get(_name(folder)) or _videos_beside(folder))
         for folder in scores
     ]
     headline = params.report.headline if params else {}
     command = shlex.join(["panobench", *sys.argv[1:]])
-    out = out or Path("report")
-    comparison = build_report(methods, out, Making(command, file, prompts_shown, headline, _agreement(votes, methods)))
-    without = [method.label for method in methods if not method.videos]
+    making = Making(command, file, prompts_shown, headline, _agreement(votes, compared))
+    comparison = build_report(compared, out, making)
+    without = [method.label for method in compared if not method.videos]
     if without:
         click.echo(f"without pictures: {', '.join(without)} (name their folders with --videos METHOD=FOLDER)", err=True)
-    click.echo(f"{len(methods)} methods, {len(comparison['prompts'])} prompts: {out / 'index.html'}")
+    click.echo(f"{len(compared)} methods, {len(comparison['prompts'])} prompts: {out / 'index.html'}")
+    if problems:
+        raise PanobenchError(f"{problems} videos were not scored (listed above); the page is of the rest")
 
 
 def _agreement(votes: Path | None, methods: list[Scored]) -> dict[str, Any] | None:
@@ -94,10 +106,45 @@ def _agreement(votes: Path | None, methods: list[Scored]) -> dict[str, Any] | No
     return {"criteria": agreement(read_votes(votes), scores, seed=seed)}
 
 
-def _load(file: Path) -> Params:
-    from core.params import load_params
+def _scored(
+    folders: tuple[Path, ...], out: Path, options: dict[str, Any]
+) -> tuple[tuple[Path, ...], dict[str, str], int]:
+    """Score what is not scored yet.
 
-    return load_params(file)
+    Returns:
+        The score folders of all, method -> videos of those that were scored now, and how many videos were not.
+    """
+    waiting = [folder for folder in folders if not (folder / "metrics.json").is_file() and _holds_videos(folder)]
+    if not waiting:
+        return folders, {}, 0
+    from evaluation.run import check_alike, method_names, prompts_for, run
+
+    request = request_of(**options)
+    names = method_names(waiting)
+    check_alike(waiting, names, request)
+    scored: list[Path] = []
+    videos: dict[str, str] = {}
+    problems = 0
+    for folder in folders:
+        if folder not in waiting:
+            scored.append(folder)
+            continue
+        name = names[folder]
+        outcome = run(folder, replace(request, prompts=prompts_for(folder, request)), out / name, name)
+        assert outcome is not None  # one process
+        problems += len(outcome.problems)
+        videos[name] = str(folder)
+        scored.append(outcome.out)
+    return tuple(scored), videos, problems
+
+
+def _holds_videos(source: Path) -> bool:
+    """Whether this is a manifest or a folder of videos, not scores that are not there yet."""
+    from evaluation.manifest import MANIFEST_NAME, videos_in
+
+    if source.is_dir():
+        return (source / MANIFEST_NAME).is_file() or bool(videos_in(source))
+    return source.suffix == ".jsonl"
 
 
 def _name(folder: Path) -> str:

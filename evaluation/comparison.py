@@ -241,6 +241,7 @@ def prompts_of(methods: Sequence[Scored]) -> dict[str, str]:
     for method in methods:
         for prompt in method.scores["prompt_id"].unique():
             texts.setdefault(str(prompt), "")
+        texts |= {key: text for key, text in method.settings.get("prompts", {}).items() if key in texts}
         for item in method.videos.values():
             if item.prompt:
                 texts[item.prompt_id] = item.prompt

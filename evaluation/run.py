@@ -13,7 +13,7 @@ from core.shards import Shard
 from core.video import VideoInfo
 from evaluation.cache import FeatureCache
 from evaluation.features import roles_of, takes_truth, takes_views
-from evaluation.manifest import Item, Problem, VideoSet, read_videos
+from evaluation.manifest import MANIFEST_NAME, Item, Problem, VideoSet, read_manifest, read_videos
 from evaluation.metrics import METRICS, create_metrics
 from evaluation.metrics.base import AnyMetric
 from evaluation.networks import load_networks
@@ -28,6 +28,7 @@ from evaluation.score import (
     score_sets,
     score_video,
     settings_of,
+    shape_of,
     table,
     write_scores,
 )
@@ -133,6 +134,7 @@ def run(
             parts.remove()
             raise PanobenchError(f"{videos}: none of the {len(problems)} videos can be scored (reasons above)")
         settings = settings_of(scorer, info, count, references, request.bootstrap, request.seed)
+        settings["prompts"] = {item.prompt_id: item.prompt for item in items if item.prompt is not None}
         sets = score_sets(scorer, measured, request.seed)
         record = write_scores(
             out,
@@ -147,6 +149,49 @@ def run(
         parts.remove()
     (out / f"{PARTS}.lock").unlink(missing_ok=True)
     return Outcome(out, found.method, count, problems, record)
+
+
+def method_names(sources: Sequence[Path]) -> dict[Path, str]:
+    """What to call the methods of these folders: as their manifests say, else by folder, told apart by its parent.
+
+    Raises:
+        PanobenchError: two of one name.
+    """
+    names = {}
+    for source in sources:
+        manifest = source / MANIFEST_NAME if source.is_dir() else source
+        names[source] = read_manifest(manifest)[0].method if manifest.is_file() else source.resolve().name
+    alike = [name for name in names.values() if list(names.values()).count(name) > 1]
+    names |= {s: f"{s.resolve().parent.name}_{name}" for s, name in names.items() if name in alike}
+    for name in names.values():
+        if list(names.values()).count(name) > 1:
+            raise PanobenchError(f"two folders hold videos of a method '{name}'; score them with --method first")
+    return names
+
+
+def check_alike(sources: Sequence[Path], names: Mapping[Path, str], request: Request) -> None:
+    """Refuse methods whose videos do not compare, before any of them is scored.
+
+    Raises:
+        PanobenchError: they differ in size, length or rate, and no resampling is asked for that brings them together.
+    """
+    shapes = {}
+    for source in sources:
+        found = read_videos(source, prompts_for(source, request), names[source])
+        _, _, info = check_videos(found, request.resample, request.fps)
+        if info is not None:
+            shapes[names[source]] = shape_of(info)
+    if len(set(shapes.values())) > 1:
+        listed = "; ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise PanobenchError(
+            f"the methods differ: {listed}; bring them to one size, length and rate, or say --resample "
+            "WIDTHxHEIGHT@FPSxFRAMES"
+        )
+
+
+def prompts_for(source: Path, request: Request) -> Path | None:
+    """The prompts file, for plain folders: a manifest holds its own prompts."""
+    return request.prompts if source.is_dir() and not (source / MANIFEST_NAME).is_file() else None
 
 
 def _check(
