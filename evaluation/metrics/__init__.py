@@ -36,6 +36,8 @@ METRICS: "Registry[type[AnyMetric]]" = Registry(
         "field_of_view": "evaluation.metrics.is_360:FieldOfView",
         "clip_consistency": "evaluation.metrics.clip_consistency:ClipConsistency",
         "warping_error": "evaluation.metrics.warping_error:WarpingError",
+        "tlpips": "evaluation.metrics.temporal_lpips:TemporalLpips",
+        "tlpips_judge": "evaluation.metrics.temporal_lpips:TemporalLpipsJudge",
         "flicker": "evaluation.metrics.flicker:Flicker",
         "flicker_compensated": "evaluation.metrics.coherent_motion:FlickerCompensated",
         "motion_speed": "evaluation.metrics.motion_speed:MotionSpeed",

@@ -121,7 +121,7 @@ def planted(velocity: tuple[float, float, float], yaw_rate: float, exact: bool, 
 def test_turn_and_travel_of_a_camera_are_told_apart(velocity: tuple, yaw_rate: float, exact: bool):
     found = planted(velocity, yaw_rate, exact)
     turn = rotation_angles(found.rotations).mean()
-    assert turn == pytest.approx(abs(yaw_rate), abs=0.15 if exact else 0.45)
+    assert turn == pytest.approx(abs(yaw_rate), abs=0.15 if exact else 0.6)
     # The focus, in the axes of the second frame of each pair.
     for pair, focus in enumerate(found.foci):
         heading = rotation_matrix(yaw=math.radians((pair + 1) * yaw_rate), dtype=torch.float64)
@@ -129,7 +129,7 @@ def test_turn_and_travel_of_a_camera_are_told_apart(velocity: tuple, yaw_rate: f
         angle = angle_between(focus, goal / goal.norm()).rad2deg()
         assert angle < (1 if exact else 6)
     explained = 1 - found.residual.sum() / found.total.sum()
-    assert explained > (0.9 if exact else 0.8)
+    assert explained > (0.9 if exact else 0.75)
     travel = (found.unturned - found.residual).mean()
     assert travel == pytest.approx(planted(velocity, 0.0, exact=True).total.mean(), rel=0.2)
 
