@@ -42,7 +42,7 @@ from evaluation.judge import Judge
 from evaluation.manifest import Item
 from evaluation.metrics import METRICS, create_metrics
 from evaluation.networks import Networks
-from evaluation.perceptual import JudgeLpips, Lpips
+from evaluation.perceptual import Lpips
 from evaluation.score import Scorer
 from evaluation.views import VIEW_SETS, ViewOptions
 
@@ -117,7 +117,7 @@ def panobench(work: Work) -> dict[str, float]:
     judge = Judge(work.model, work.tokenizer, work.side, MEAN, STD)
     metrics = create_metrics(dict.fromkeys(default_metrics()))
     views = ViewOptions().view_set(2 * work.size.height)
-    networks = Networks(judge=judge, judge_lpips=JudgeLpips(judge), lpips=Lpips(work.trunk))
+    networks = Networks(judge=judge, lpips=Lpips(work.trunk))
     measured = Scorer(metrics, views, networks).measure(Item("clip", "m", "clip", PROMPT, 0, work.file))
     return {str(row["metric"]): float(str(row["value"])) for row in measured.rows}
 
@@ -322,7 +322,7 @@ def report(record: dict[str, Any]) -> str:
     """Markdown."""
     size = record["size"]
     lines = [
-        f"One clip of {size['frames']} x {size['height']} x {2 * size['height']}, CLIP {size['clip']}, {record['machine']}.",
+        f"A clip of {size['frames']} x {size['height']} x {2 * size['height']}, {size['clip']}, {record['machine']}.",
         "",
         "| | seconds | of panobench |",
         "|---|---:|---:|",

@@ -51,8 +51,9 @@ class VideoFeatures:
         text_embedding: (D,) float32, unit norm: the judge's embedding of the prompt.
         part_embeddings: (P, D) float32, unit norm: of the parts of the prompt that are bound to a direction.
         part_shares: (P, V) float64, rows sum to 1: the views in which each part is to be seen.
-        flow: (F-1, 2, H, W) float32, pixels: frame t to t+1 (u right, v down; wraps around).
-        flow_backward: (F-1, 2, H, W) float32, pixels: frame t+1 to t.
+        flow_frames: (F, h, w, 3) uint8: the frames, averaged down to h = 256 if they are higher, that the flow is of.
+        flow: (F-1, 2, h, w) float32, pixels: frame t to t+1 (u right, v down; wraps around).
+        flow_backward: (F-1, 2, h, w) float32, pixels: frame t+1 to t.
         seen: leading frames that the stretch before had already: 0 in the first, 1 in all others.
         arrays: what networks and view statistics made of the *new* frames, by need; shapes in evaluation/arrays.py.
         truth: the same frames of the true video, with their flow if this video has it; for paired metrics.
@@ -66,6 +67,7 @@ class VideoFeatures:
     text_embedding: np.ndarray | None = None
     part_embeddings: np.ndarray | None = None
     part_shares: np.ndarray | None = None
+    flow_frames: np.ndarray | None = None
     flow: torch.Tensor | None = None
     flow_backward: torch.Tensor | None = None
     seen: int = 0
@@ -121,7 +123,6 @@ def extract_features(
     networks: Networks | None = None,  # of the roles_of(needs)
     prompt: str | None = None,  # required for "prompt"
     truth: np.ndarray | None = None,  # the same frames of the true video; required if takes_truth(needs)
-    flow_backend: str = "dis",
     *,
     seen: int = 0,  # leading frames that the stretch before had
     walk: Walk | None = None,  # the video's own, if it comes in several stretches; it remembers the stretch before
@@ -137,21 +138,24 @@ def extract_features(
     weights = row_weights(frames.shape[1])
     walk = walk or Walk(needs & {"views", *ARRAYS}, views, networks)
     arrays = walk.take(frames, truth, seen)
-    text = parts = shares = forward = backward = true = None
+    text = parts = shares = small = forward = backward = true = None
     if "prompt" in needs:
         assert networks.judge is not None
         text = networks.judge.encode_text([cast(str, prompt)])[0].numpy()
         if views is not None:
             parts, shares = _placed(cast(str, prompt), views, networks.judge)
     if "flow" in needs:
-        forward = _flow(frames, flow_backend)
+        from evaluation.sphere_flow import flow_frames  # brings OpenCV, which the other metrics do without
+
+        small = flow_frames(frames)
+        forward = _flow(small)
         # Of the reversed video, in the order of the forward pairs: pair t goes from frame t+1 to frame t.
-        backward = _flow(frames[::-1].copy(), flow_backend).flip(0)
+        backward = _flow(small[::-1].copy()).flip(0)
     if takes_truth(needs):
         assert truth is not None
         true = VideoFeatures(truth, fps, weights, seen=seen)
         if "flow" in needs:
-            true = replace(true, flow=_flow(truth, flow_backend))
+            true = replace(true, flow=_flow(flow_frames(truth)))
     return VideoFeatures(
         frames,
         fps,
@@ -161,6 +165,7 @@ def extract_features(
         text_embedding=text,
         part_embeddings=parts,
         part_shares=shares,
+        flow_frames=small,
         flow=forward,
         flow_backward=backward,
         seen=seen,
@@ -221,8 +226,8 @@ def stretches(frames: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, int]]:
         yield np.stack(held), seen
 
 
-def _flow(frames: np.ndarray, backend: str) -> torch.Tensor:
-    from evaluation.sphere_flow import spherical_flow  # brings OpenCV, which the other metrics do without
+def _flow(frames: np.ndarray) -> torch.Tensor:
+    from evaluation.sphere_flow import spherical_flow
 
     return torch.from_numpy(spherical_flow(frames))
 

@@ -6,13 +6,28 @@ turns the flow, to the bit.
 
 In an ERP a point beside a pole runs along its whole row for a small step of the camera, which no planar estimator
 follows; so towards the poles the flow is that of tangent views (``core.flow``). On the procedural world
-(tests/evaluation/test_sphere_flow.py) the error below -60 degrees, at the feet of a travelling camera, falls from 1.3 to
-0.2 degrees; in plain skies it rises by a fifth of a degree, and over the whole sphere it stays.
+(tests/evaluation/test_sphere_flow.py) the error below -60 degrees, at the feet of a travelling camera, falls from 1.3
+to 0.2 degrees; in plain skies it rises by a fifth of a degree, and over the whole sphere it stays.
+
+Frames of more than 256 rows are averaged down to that before: motion is smooth, the time it takes is not, and so videos
+of different sizes are followed equally well. There a yaw by an odd number of pixels changes a trace.
 """
 
+import cv2
 import numpy as np
 
 from core.flow import estimate_flow
+
+_ROWS = 256
+
+
+def flow_frames(frames: np.ndarray) -> np.ndarray:
+    """The frames between which flow is estimated: (F, h, 2h, 3) uint8 of (F, H, 2H, 3), h at most 256."""
+    height = frames.shape[1]
+    if height <= _ROWS:
+        return frames
+    size = (2 * _ROWS, _ROWS)
+    return np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in frames])
 
 
 def spherical_flow(frames: np.ndarray) -> np.ndarray:

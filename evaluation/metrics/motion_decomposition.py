@@ -135,7 +135,8 @@ def explained_share(rows: np.ndarray, floor: float) -> float:
 def decomposition_of(video: VideoFeatures) -> Decomposition:
     """See decompose; shared by the metrics that read it."""
     before, after, weights = video.once(directions_of)
-    trusted = video.once(trusted_flow_of)[:, read_rows(video.row_weights.size)]
+    trusted = video.once(trusted_flow_of)
+    trusted = trusted[:, read_rows(trusted.shape[1])]
     return decompose(before, after, weights, video.once(rotations_of), trusted)
 
 

@@ -20,7 +20,7 @@ import torch
 
 from core.flow import flow_to_directions
 from core.sphere import angle_between, erp_directions, erp_lonlat, lonlat_to_directions
-from evaluation.features import Need, VideoFeatures
+from evaluation.features import Need, VideoFeatures, row_weights
 from evaluation.metrics.base import Criterion, Direction, Metric
 from evaluation.metrics.claims import Claims, Floor, claims
 
@@ -104,7 +104,7 @@ def directions_of(video: VideoFeatures) -> tuple[torch.Tensor, torch.Tensor, np.
     flow, lat = video.flow[:, :, rows].double(), lat[rows, None]
     before = lonlat_to_directions(lon, lat)
     after = lonlat_to_directions(lon + flow[:, 0] * (2 * math.pi / width), lat - flow[:, 1] * (math.pi / height))
-    weights = video.row_weights[rows]
+    weights = row_weights(height)[rows]
     return before, after, weights / weights.sum()
 
 

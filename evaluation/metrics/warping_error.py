@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from core.flow import forward_backward_mask, warp_erp
-from evaluation.features import Need, VideoFeatures
+from evaluation.features import Need, VideoFeatures, row_weights
 from evaluation.metrics.base import Criterion, Direction, Metric
 from evaluation.metrics.claims import Claims, Floor, claims
 from evaluation.metrics.patches import patch_means
@@ -55,7 +55,9 @@ def trusted_flow_of(video: VideoFeatures) -> torch.Tensor:
 def warped_difference_of(video: VideoFeatures) -> np.ndarray:
     """See warped_difference; shared by the metrics that read it."""
     assert video.flow is not None
-    return warped_difference(video.frames, video.flow, video.once(trusted_flow_of), video.row_weights)
+    assert video.flow_frames is not None
+    weights = row_weights(video.flow_frames.shape[1])
+    return warped_difference(video.flow_frames, video.flow, video.once(trusted_flow_of), weights)
 
 
 class WarpingError(Metric):
