@@ -37,7 +37,7 @@ def test_views_at_the_poles_follow_what_an_erp_loses():
             )
     erp, views = (torch.stack(found).mean(dim=0) for found in (plain, ours))
     ground, below = latitude < -60, latitude.abs() < 35
-    assert views[ground].mean() < 0.35 * erp[ground].mean()
+    assert views[ground].mean() < 0.45 * erp[ground].mean()
     assert torch.allclose(views[below], erp[below], atol=0.02)  # the turn to the brightest column changes a trace
     assert (views @ weights.to(views)) < (erp @ weights.to(erp))
 
