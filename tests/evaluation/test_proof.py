@@ -12,7 +12,7 @@ import yaml
 from click.testing import CliRunner
 
 from core.errors import PanobenchError
-from evaluation.metrics import create_metrics
+from evaluation.metrics import METRICS, create_metrics
 from evaluation.metrics.claims import Claims, Floor, claims
 from evaluation.metrics.flicker import Flicker
 from evaluation.proof import Values, prove, record, rotation_spread, unproven
@@ -20,6 +20,7 @@ from panobench import cli
 from tests.evaluation.worlds import write_set
 
 ROOT = Path(__file__).parents[2]
+PROOF = ROOT / "docs" / "metrics" / "proof.json"
 
 
 def curve(*means: float, clips: int = 4) -> dict[float, np.ndarray]:
@@ -119,6 +120,24 @@ def test_the_record_says_what_was_not_run_and_what_failed():
     passed = {"blind": {"version": 1, "passed": True}}
     assert unproven(passed, {"blind": 1}) == {}
     assert "version 1 was proven" in unproven(passed, {"blind": 2})["blind"]
+
+
+# --- the committed proof ---------------------------------------------------------------------------------------------
+
+
+def test_the_default_set_has_passed_its_proof_in_the_version_that_it_has_now():
+    default = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["scoring"]["metrics"]
+    proof = json.loads(PROOF.read_text(encoding="utf-8"))["metrics"]
+    assert unproven(proof, {name: METRICS.get(name).version for name in default}) == {}
+
+
+def test_the_page_and_the_curves_are_those_of_the_committed_proof():
+    proof = json.loads(PROOF.read_text(encoding="utf-8"))["metrics"]
+    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    for name, entry in proof.items():
+        assert f"### {name}\n" in page
+        picture = ROOT / "docs" / "metrics" / f"{name}.svg"
+        assert picture.is_file() == ("means" in entry)
 
 
 # --- the command -----------------------------------------------------------------------------------------------------
