@@ -102,3 +102,15 @@ def test_code_that_a_stage_depends_on_exists() -> None:
         for dep in stage["deps"]:
             if dep.split("/")[0] in PACKAGES:
                 assert (ROOT / dep).exists(), dep
+
+
+@pytest.mark.parametrize("profile", ["params.yaml", "profiles/paper.yaml"])
+def test_a_profile_names_every_parameter_that_a_stage_tracks(profile: str) -> None:
+    """DVC refuses a pipeline that tracks a key which stands in the file only by its default."""
+    params = yaml.safe_load((ROOT / profile).read_text(encoding="utf-8"))
+    for stage, described in STAGES.items():
+        for key in described.get("params", []):
+            section = params
+            for name in [] if "$" in key else key.split("."):
+                assert name in section, f"{profile} lacks {key}, which the stage {stage} tracks"
+                section = section[name]

@@ -256,7 +256,9 @@ def _half_copy(module: Any) -> Any:
     if isinstance(module, CLIPTextModel):
         copy = CLIPTextModel(module.config)
     else:
-        copy = type(module).from_config(module.config)
+        # Where it was read from is nobody's business.
+        config = {name: value for name, value in module.config.items() if name != "_name_or_path"}
+        copy = type(module).from_config(config)
     copy.load_state_dict(module.state_dict())
     return copy.half()
 

@@ -109,6 +109,7 @@ def _text(assets: Path, settings: Settings) -> str:
     )
     prompts = "\n".join(f"{i}. {prompt}" for i, prompt in enumerate(PROMPTS, 1))
     h, w = settings.size
+    notes = "".join(f"\n- {note}" for note in settings.notes) + "\n" * bool(settings.notes)
     table = "\n".join(lines)
     return f"""# The nano base
 
@@ -126,9 +127,8 @@ runs, the later ones went on from the weights of the earlier ones (`--going-on`)
 
 The U-Net is trained with min-SNR weights first, then polished with a plain loss; both are one file, and so are the VAE
 and its decoder, which was trained on with noisy latents. The loss is the mean over the last twentieth of the steps;
-`curves/` has it over time. The losses of a U-Net's runs do not compare: run 2 has offset noise. Minutes are wall-clock
-on a machine that did other work meanwhile.
-
+`curves/` has it over time. Minutes are wall-clock on a machine that did other work meanwhile.
+{notes}
 ![curves](curves.png)
 
 ## Data

@@ -30,6 +30,7 @@ class Settings:
     motion: Plan
     polish: Plan
     sample_steps: int = 25  # DDIM steps of the card's samples
+    notes: tuple[str, ...] = ()  # sentences that the card adds below its table of runs
 
     @classmethod
     def read(cls, path: Path) -> Settings:
@@ -37,6 +38,7 @@ class Settings:
         try:
             raw: dict[str, Any] = yaml.safe_load(path.read_text())
             plans = {name: Plan(**raw.pop(name)) for name in PLANS}
-            return cls(**{**raw, "size": tuple(raw["size"]), **plans})
+            notes = tuple(raw.pop("notes", ()))
+            return cls(**{**raw, "size": tuple(raw["size"]), "notes": notes, **plans})
         except (OSError, TypeError, KeyError, yaml.YAMLError) as error:
             raise PanobenchError(f"{path}: not a description of a pretraining run: {error}") from error
