@@ -116,7 +116,7 @@ def _looking(settings: Mapping[str, Any]) -> str:
     for role, network in settings.get("networks", {}).items():
         text += f" Weights of {role}: {network['name']} (sha256 {network['sha256'][:12]})."
     if settings["reference_videos"]:
-        text += f" The reference is {settings['reference_videos']} real panoramic videos."
+        text += f" The reference is {settings['reference_videos']} panoramic videos that no method made."
     versions = ", ".join(f"{name} {metric['version']}" for name, metric in settings["metrics"].items())
     return f"{text} Metric versions: {versions}."
 
