@@ -24,6 +24,7 @@ Eye = Literal["top", "bottom", "left", "right"]
 _NEVER_VIDEO = {".txt", ".csv", ".json", ".jsonl", ".md", ".html", ".yaml", ".yml", ".srt", ".vtt", ".xml", ".pdf"}
 _STANDARD_RATES = (23.976, 24, 25, 29.97, 30, 48, 50, 59.94, 60, 90, 100, 119.88, 120)
 _JITTER = 0.15  # of a frame; timestamps are rounded to the container's clock
+_REORDERED = 16  # pictures that a codec may hold back, H.264's limit
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def measure_timing(path: str | Path) -> Timing:
         lost = lost or "missing"
     at = np.sort(np.array(times, dtype=np.float64)) * float(base)
     if lost:
-        at = at[: max(len(at) - 1, 1)]  # the picture at the break may be half
+        at = _before_break(at)
     steps = np.diff(at)
     usual = float(np.median(steps)) if len(steps) else (1 / rate if rate else 1.0)
     variable = bool(len(steps) and (np.abs(steps - usual) > max(_JITTER * usual, float(base))).mean() > 0.02)
@@ -100,6 +101,20 @@ def measure_timing(path: str | Path) -> Timing:
     frames = round((at[-1] - at[0]) * fps) + 1
     share = f", {max(promised - len(at), 1)} of {promised} frames" if promised else ""
     return Timing(frames, round(fps, 6), variable, f"the end is {lost}{share}" if lost else "")
+
+
+def _before_break(at: np.ndarray) -> np.ndarray:
+    """Timestamps of a file that ends too soon, less those that the break has torn from their neighbours.
+
+    Pictures are stored in the order of decoding: behind the break some are there whose predecessors in time are lost.
+    """
+    if len(at) < 3:
+        return at[:1]
+    steps = np.diff(at)
+    first = max(len(steps) - _REORDERED, 0)
+    gaps = np.flatnonzero(steps[first:] > 1.5 * np.median(steps))
+    # Without a gap, the picture at the break may be half.
+    return at[: first + gaps[0] + 1] if len(gaps) else at[:-1]
 
 
 def _nearest_rate(rate: float) -> float:

@@ -301,7 +301,7 @@ def test_broken_score_folders_are_named(outputs, tmp_path):
     [
         (["scores/flat", "--videos", "flt=x"], "--videos: no method 'flt' among the scores; did you mean 'flat'"),
         (["scores/flat", "--label", "flat"], "--label: expected METHOD=VALUE, got 'flat'"),
-        ([], "give the score folders to compare, or run where a params.yaml is"),
+        ([], "give the folders to compare, or run where a params.yaml of panobench is"),
     ],
 )
 def test_command_line_mistakes_are_one_line(outputs, tmp_path, monkeypatch, arguments, message):

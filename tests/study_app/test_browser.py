@@ -149,7 +149,10 @@ def choose(page, label: str) -> None:
     groups = page.get_by_role("radiogroup")
     playwright.expect(groups).to_have_count(5)
     for group in groups.all():
-        group.get_by_text(label, exact=True).click()
+        # A click that falls where the page was a moment before it scrolled to its questions is made again.
+        while not group.locator("input[type=radio]:checked").count():
+            group.get_by_text(label, exact=True).click()
+            page.wait_for_timeout(200)
     playwright.expect(page.locator("input[type=radio]:checked")).to_have_count(5)
 
 
