@@ -18,20 +18,9 @@ from evaluation.metrics import METRICS, create_metrics
 from evaluation.metrics.base import AnyMetric
 from evaluation.networks import load_networks
 from evaluation.parts import Parts, identity_of
-from evaluation.score import (
-    Measured,
-    Scorer,
-    check_videos,
-    describe_reference,
-    pair_videos,
-    reference_files,
-    score_sets,
-    score_video,
-    settings_of,
-    shape_of,
-    table,
-    write_scores,
-)
+from evaluation.records import score_sets, settings_of, table, write_scores
+from evaluation.rules import check_videos, pair_videos, reference_files, shape_of
+from evaluation.score import Measured, Scorer, describe_reference, score_video
 from evaluation.sources import Resample, content_hash
 from evaluation.views import ViewOptions
 from evaluation.weights import SOURCES, find_weights

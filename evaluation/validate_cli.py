@@ -160,8 +160,9 @@ def _prover(
     from evaluation.features import roles_of, takes_views
     from evaluation.metrics import create_metrics
     from evaluation.networks import load_networks
+    from evaluation.rules import reference_files
     from evaluation.run import lacking
-    from evaluation.score import Scorer, describe_reference, reference_files
+    from evaluation.score import Scorer, describe_reference
     from evaluation.sources import probe
     from evaluation.validate import Prover
     from evaluation.views import ViewOptions

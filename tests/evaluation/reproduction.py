@@ -11,7 +11,9 @@ from core.files import sha256
 from core.video import write_video
 from evaluation.manifest import read_videos
 from evaluation.metrics import create_metrics
-from evaluation.score import Scorer, check_videos, score_videos, settings_of, table, write_scores
+from evaluation.records import settings_of, table, write_scores
+from evaluation.rules import check_videos
+from evaluation.score import Scorer, score_videos
 from tests.evaluation.worlds import FPS, stretched, turning
 
 HEIGHT, FRAMES = 32, 4

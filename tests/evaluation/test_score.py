@@ -11,7 +11,8 @@ from core.video import write_video
 from evaluation.manifest import read_videos
 from evaluation.metrics import METRICS, create_metrics
 from evaluation.metrics.base import SetMetric
-from evaluation.score import COLUMNS, Scorer, score_videos, table, write_scores
+from evaluation.records import COLUMNS, table, write_scores
+from evaluation.score import Scorer, score_videos
 from panobench import cli
 from tests.evaluation.test_manifest import row_of, write_manifest
 from tests.evaluation.worlds import FPS, stretched, turning, write_set
