@@ -34,7 +34,9 @@ class Scored:
         label: what people read.
         folder: where the scores are.
         scores: long table, one row per video and metric.
-        summary: metric -> mean, low, high, n, prompts, unit, direction, criterion, version.
+        summary: metric -> mean, low, high, n, prompts, unit, direction, criterion, version; and floor, if it is one of
+            the whole set.
+        refused: metric of the whole set -> why there is no number.
         settings: what produced the numbers.
         scores_sha256: of ``scores.parquet``.
         videos: the videos behind the scores, by id; empty if they are not at hand.
@@ -46,6 +48,7 @@ class Scored:
     folder: Path
     scores: pd.DataFrame
     summary: Mapping[str, Mapping[str, Any]]
+    refused: Mapping[str, str]
     settings: Mapping[str, Any]
     scores_sha256: str
     videos: Mapping[str, Item]
@@ -89,6 +92,7 @@ def load_scored(folder: str | Path, label: str | None = None, videos: str | Path
         folder=folder,
         scores=scores,
         summary=summary["metrics"],
+        refused=summary.get("refused", {}),
         settings=read_json(folder / "settings.json"),
         scores_sha256=digest,
         videos=found,
@@ -141,7 +145,8 @@ def compare(
         ``methods`` (name, label, videos, scores_sha256), ``prompts`` (id, prompt), ``bootstrap``, and ``metrics``:
         name -> unit, direction, criterion, version, summary, ``methods`` (name -> mean, low, high, n, prompts),
         ``differences`` of every pair (a - b over common prompts, with ``p`` and ``p_holm``, corrected for the pairs of
-        this metric), ``ranks``, ``leader``, ``best`` and ``tied`` (``standing``); ``headline``: criterion -> metric.
+        this metric), ``ranks``, ``leader``, ``best`` and ``tied`` (``standing``), and ``floor``, real against real, of
+        metrics of the whole set; ``refused``: metric -> why there is no number; ``headline``: criterion -> metric.
     """
     check_comparable(methods)
     metrics: dict[str, Any] = {}
@@ -163,6 +168,7 @@ def compare(
             "version": entry["version"],
             "summary": described.get("summary", ""),
             "methods": means,
+            "floor": entry.get("floor"),
             "differences": differences,
             "ranks": _ranks(having, name, entry["direction"], resamples, level, seed),
             **standing({m: v["mean"] for m, v in means.items()}, differences, entry["direction"]),
@@ -182,6 +188,7 @@ def compare(
         "bootstrap": {"resamples": resamples, "seed": seed, "level": level},
         "headline": headlines(metrics, headline or {}),
         "metrics": metrics,
+        "refused": {name: reason for method in methods for name, reason in method.refused.items()},
     }
 
 

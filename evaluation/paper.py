@@ -82,7 +82,8 @@ def methods_section(comparison: Mapping[str, Any], settings: Mapping[str, Any], 
         settings: ``settings.json`` of one of the methods; what matters is the same for all.
         made: commit, dirty, versions.
     """
-    return [_material(comparison, settings), _looking(settings), _statistics(comparison, settings), _software(made)]
+    paragraphs = [_material(comparison, settings), _looking(settings), _statistics(comparison, settings)]
+    return [*paragraphs, *_sets(comparison), _software(made)]
 
 
 def _material(comparison: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
@@ -138,6 +139,18 @@ def _statistics(comparison: Mapping[str, Any], settings: Mapping[str, Any]) -> s
         f"with {prompts} prompts no p-value can be below {_least_p(prompts):.2g}. "
         "Ranks are those of the means on resampled prompts."
     )
+
+
+def _sets(comparison: Mapping[str, Any]) -> list[str]:
+    """What distances between sets read for two halves of the reference, and which were not measured, if any."""
+    floors = [
+        f"{name} reads {metric['floor']['mean']:.3g} (up to {metric['floor']['high']:.3g})"
+        for name, metric in comparison["metrics"].items()
+        if metric["floor"]
+    ]
+    text = [f"Between two halves of the reference, alike by design, {listed(floors)}."] if floors else []
+    text += [f"{name} has {reason}." for name, reason in comparison["refused"].items()]
+    return [" ".join(text)] if text else []
 
 
 def _least_p(prompts: int) -> float:

@@ -25,7 +25,7 @@ from evaluation.compare_cli import compare as compare_command
 from evaluation.comparison import check_comparable, compare, decimals, load_scored, results_markdown
 from evaluation.findings import CRITERIA, findings, standing
 from evaluation.page import Making
-from evaluation.paper import latex
+from evaluation.paper import latex, methods_section
 from evaluation.pictures import read_shots, seam_crop
 from evaluation.provenance import git_state
 from evaluation.report import build_report
@@ -217,6 +217,18 @@ def test_methods_section_says_what_ran(outputs, comparison):
     assert "Holm-corrected for the 3 pairs of methods" in text
     assert "with 6 prompts no p-value can be below 0.031" in text
     assert comparison["made"]["versions"]["torch"] in text
+
+
+def test_methods_section_gives_floors_and_what_was_refused(outputs, comparison):
+    settings = json.loads((outputs / "scores/round/settings.json").read_text(encoding="utf-8"))
+    measured = {"seam_ratio": comparison["metrics"]["seam_ratio"] | {"floor": {"mean": 0.1784, "high": 0.31}}}
+    told = comparison | {"metrics": measured, "refused": {"kid": "no number: 2 videos against 40"}}
+    text = methods_section(told, settings, comparison["made"])[3]
+    assert text == (
+        "Between two halves of the reference, alike by design, seam_ratio reads 0.178 (up to 0.31). "
+        "kid has no number: 2 videos against 40."
+    )
+    assert len(methods_section(comparison, settings, comparison["made"])) == 4
 
 
 def test_a_row_per_video_for_dvc(outputs):
