@@ -14,10 +14,11 @@ import pandas as pd
 
 from core.errors import PanobenchError
 from core.files import read_json, sha256
+from core.significance import holm, sign_flip_means
 from evaluation.findings import CRITERIA, headlines, standing
 from evaluation.manifest import MANIFEST_NAME, Item, read_videos
 from evaluation.set_difference import difference_row
-from evaluation.standings import holm, ranks, sign_flip_p
+from evaluation.standings import ranks
 from evaluation.statistics import bootstrap_mean, paired_values
 
 SCHEMA = 1
@@ -213,7 +214,7 @@ def _difference(a: Scored, b: Scored, metric: str, resamples: int, seed: int, le
     pairs = paired_values(a.scores, b.scores, metric)
     values, prompts = pairs["difference"].to_numpy(), pairs["prompt_id"].to_numpy()
     found = bootstrap_mean(values, prompts, resamples=resamples, level=level, seed=seed)
-    p = sign_flip_p(values, prompts, seed) if found.prompts > 1 else None
+    p = sign_flip_means(values, prompts, seed) if found.prompts > 1 else None
     return {"a": a.name, "b": b.name, **asdict(found), "p": p}
 
 
@@ -222,7 +223,7 @@ def _correct(differences: Sequence[dict[str, Any]]) -> None:
     tested = [row for row in differences if row["p"] is not None]
     for row in differences:
         row["p_holm"] = None
-    for row, corrected in zip(tested, holm([row["p"] for row in tested]), strict=True):
+    for row, corrected in zip(tested, holm([row["p"] for row in tested]).tolist(), strict=True):
         row["p_holm"] = corrected
 
 

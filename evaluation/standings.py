@@ -1,56 +1,13 @@
-"""Who is ahead, and how surely: sign-flip tests of paired differences, Holm's correction, ranks with uncertainty."""
+"""Who is ahead, and how surely: places of the methods, with the range that resampled prompts give them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
 from evaluation.statistics import percentiles
-
-#: Up to so many prompts every pattern of signs is tried; beyond, so many are drawn.
-_EXACT_PROMPTS = 14
-_DRAWN = 20_000
-
-
-def sign_flip_p(differences: np.ndarray, prompts: np.ndarray, seed: int = 0) -> float:
-    """Two-sided p-value of a mean paired difference, by flipping signs of whole prompts (Fisher 1935, section 21).
-
-    Under the hypothesis that two methods are alike, the difference on a prompt is as likely to have the other sign. The
-    statistic is the mean over prompts of the prompt's mean difference. Up to 14 prompts all patterns of signs are
-    tried, so the test is exact and the smallest p-value is 2 / 2^prompts (.0078 with eight); beyond, 20,000 are drawn,
-    and the pattern observed counts as one of them.
-
-    Args:
-        differences: (N,) float, one per pair of videos.
-        prompts: (N,) prompt id of each pair.
-        seed: of the drawing.
-    """
-    means = pd.Series(np.asarray(differences, dtype=np.float64)).groupby(np.asarray(prompts)).mean().to_numpy()
-    count = len(means)
-    observed = abs(means.sum())
-    tolerance = 1e-12 * np.abs(means).sum()  # sums of the same numbers in another order
-    if count <= _EXACT_PROMPTS:
-        return float((np.abs(_patterns(count) @ means) >= observed - tolerance).mean())
-    signs = 2 * np.random.default_rng(seed).integers(0, 2, size=(_DRAWN, count)) - 1
-    return float((1 + (np.abs(signs @ means) >= observed - tolerance).sum()) / (1 + _DRAWN))
-
-
-@cache
-def _patterns(count: int) -> np.ndarray:
-    """(2^count, count) float64: every pattern of signs."""
-    return 1.0 - 2.0 * ((np.arange(2**count)[:, None] >> np.arange(count)) & 1)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values corrected for their number (Holm 1979): those below .05 together err with 5 % probability at most."""
-    order = np.argsort(p_values, kind="stable")
-    factors = len(order) - np.arange(len(order))
-    corrected = np.empty(len(order))
-    corrected[order] = np.minimum(np.maximum.accumulate(np.asarray(p_values)[order] * factors), 1.0)
-    return corrected.tolist()
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ import numpy as np
 from tqdm import tqdm
 
 from core.errors import PanobenchError, did_you_mean
+from core.significance import holm, sign_flip_totals
 from study_app.analysis import bestof, pairwise, paper
 from study_app.analysis.agreement import agreement
 from study_app.analysis.davidson import RIDGE
 from study_app.analysis.resampling import interval, two_way
-from study_app.analysis.significance import holm, sign_flip
 from study_app.analysis.votes import Votes
 from study_app.analysis.wording import count
 from study_app.session import GOLD, IDENTICAL
@@ -274,7 +274,7 @@ def _test(
     votes: Votes, model: ModuleType, counts: np.ndarray, criterion: str, a: str, b: str, row: dict[str, Any]
 ) -> dict[str, Any]:
     scores = model.scores(counts, votes.methods.index(a), votes.methods.index(b))
-    p = sign_flip(scores[None])[0]
+    p = sign_flip_totals(scores[None])[0]
     return {
         "criterion": criterion,
         "a": a,

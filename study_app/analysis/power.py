@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from core.significance import holm, sign_flip_totals
 from study_app.analysis import davidson
-from study_app.analysis.significance import holm, sign_flip
 from study_app.design import schedule, trials_per_rater
 
 BEST = "best-of-four"
@@ -189,6 +189,6 @@ def _summed(values: np.ndarray, cell: np.ndarray, cells: int) -> np.ndarray:
 def _detected(scores: np.ndarray, criteria: int, level: float) -> np.ndarray:
     """(S, C, M - 1) whether each primary test is significant in favour of the proposed method."""
     sets, raters, others = scores.shape
-    p = sign_flip(scores.transpose(0, 2, 1).reshape(-1, raters)).reshape(sets // criteria, criteria * others)
+    p = sign_flip_totals(scores.transpose(0, 2, 1).reshape(-1, raters)).reshape(sets // criteria, criteria * others)
     favoured = scores.sum(1).reshape(p.shape) > 0
     return ((holm(p) < level) & favoured).reshape(-1, criteria, others)
