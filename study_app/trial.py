@@ -74,13 +74,14 @@ def _submit(store: Store, token: str, trial: Assignment, keys: dict[str, str]) -
         st.session_state["missing"] = missing
         return
     answers = {criterion: str(choice) for criterion, choice in given.items()}
-    try:
-        new = store.submit(token, trial.id, answers)
-    except PanobenchError as error:
-        st.session_state["failed"] = str(error)
-        return
-    if new and trial.kind == PRACTICE:
+    # A second click may end this run at any use of the session, so what has to follow the saving is noted before it.
+    if trial.kind == PRACTICE:
         st.session_state["feedback"] = (trial, all(store.judged(trial, answers).values()))
+    try:
+        store.submit(token, trial.id, answers)
+    except PanobenchError as error:
+        st.session_state.pop("feedback", None)
+        st.session_state["failed"] = str(error)
 
 
 def show_feedback(store: Store, texts: Texts, trial: Assignment, right: bool) -> None:

@@ -3,9 +3,7 @@
 import csv
 import json
 import sqlite3
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -20,59 +18,29 @@ from study_app.export import COLUMNS, export, neutralise, restore
 from study_app.organiser import progress
 from study_app.params import StudyParams
 from study_app.prepare import prepare
-from study_app.session import SCORED, session_length
+from study_app.session import SCORED
 from study_app.store import Refused, Store
-from tests.study_app.raters import answer, answers, begin, clicked, enter, rate_everything, raw
+from tests.study_app.accounts import PAGES, check_accounts
+from tests.study_app.raters import answer, answers, begin, enter, rate_everything, raw
 from tests.study_app.small import METHODS, noise, write_method
 
 RATERS = 31
-PAGES = 28  # 24 scored pairs, two gold, one identical, one repeated
 
 
 def test_31_raters_at_once_none_lost_none_doubled(store: Store, tmp_path: Path, database: str):
-    assert session_length(store.bundle) == PAGES
     with ThreadPoolExecutor(RATERS) as pool:
         tokens = list(pool.map(lambda _: begin(store), range(RATERS)))
         new = list(pool.map(lambda token: rate_everything(store, token), tokens))
     assert new == [PAGES] * RATERS
-
-    counted = "select assignment_id, criterion, choice from answer join assignment on id = assignment_id"
-    rows = raw(database, f"{counted} where kind != 'practice'")
-    assert len(rows) == len({row[:2] for row in rows}) == RATERS * PAGES * 5
-    assert all(choice == clicked(store, assignment, criterion) for assignment, criterion, choice in rows)
-    assert sorted(row[0] for row in raw(database, "select number from rater")) == list(range(RATERS))
-    assert raw(database, "select count(*) from rater where completion_code is null") == [(0,)]
-    if database.endswith(".sqlite"):
-        assert raw(database, "pragma integrity_check") == [("ok",)]
-
-    key = load_key(store.bundle.folder / "key.json", store.bundle.study.study_id)
-    count, codebook = export(store, key, tmp_path / "votes.csv")
-    with open(tmp_path / "votes.csv", encoding="utf-8", newline="") as file:
-        everything = list(csv.DictReader(file))
+    everything = check_accounts(store, database, tmp_path, RATERS)
     table = [row for row in everything if row["kind"] == SCORED]
-    assert count == len(everything) == RATERS * PAGES * 5
     assert len(table) == RATERS * 24 * 5
-    pairs = Counter((frozenset((row["method_left"], row["method_right"])), row["criterion"]) for row in table)
-    assert len(pairs) == 6 * 5
-    assert set(pairs.values()) == {124}
-    cells = Counter((row["method_left"], row["method_right"], row["prompt_id"], row["criterion"]) for row in table)
-    for (left, right, prompt, criterion), count in cells.items():
-        assert abs(count - cells[right, left, prompt, criterion]) <= 1
-        assert count + cells[right, left, prompt, criterion] in (15, 16)
-    for rater in {row["rater"] for row in table}:
-        mine = [row for row in table if row["rater"] == rater and row["criterion"] == "motion"]
-        for method in METHODS:
-            left = sum(row["method_left"] == method for row in mine)
-            assert abs(left - sum(row["method_right"] == method for row in mine)) <= 1
-        shown = [row for row in everything if row["rater"] == rater and row["criterion"] == "motion"]
-        prompts = [row["prompt_id"] for row in sorted(shown, key=lambda row: int(row["position"]))]
-        assert all(a != b for a, b in pairwise(prompts))
     for row in table:
         assert (
             row["preferred"] == {"left": row["method_left"], "right": row["method_right"], "tie": "tie"}[row["choice"]]
         )
     assert {row["settings_sha256"] for row in everything} == {store.bundle.study.settings_sha256}
-    book = json.loads(codebook.read_text())
+    book = json.loads((tmp_path / "votes.codebook.json").read_text())
     assert list(book["columns"]) == list(everything[0]) == list(COLUMNS)
     assert book["methods"] == sorted(METHODS)
     assert {criterion["id"] for criterion in book["criteria"]} == {row["criterion"] for row in table}
