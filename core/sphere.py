@@ -207,19 +207,47 @@ def sample_erp(erp: Tensor, directions: Tensor, mode: Interpolation = "bilinear"
         ``(N, C, h, w)``, the dtype of ``erp``.
     """
     height, width = check_erp(erp)
-    if erp.ndim != 4 or not erp.is_floating_point():
-        raise ValueError(f"expected a floating (N, C, H, W) tensor, got {erp.dtype} of shape {tuple(erp.shape)}")
     if directions.ndim == 3:
-        directions = directions.expand(len(erp), *directions.shape)
+        directions = directions[None]
     work = torch.promote_types(erp.dtype, torch.float32)
     lon, lat = directions_to_lonlat(directions.to(device=erp.device, dtype=work))
+    # Continuous coordinates with the first pixel over [0, 1].
+    return sample_erp_pixels(erp, (lon / (2 * math.pi) + 0.5) * width, (0.5 - lat / math.pi) * height, mode)
+
+
+def sample_erp_pixels(erp: Tensor, x: Tensor, y: Tensor, mode: Interpolation = "bilinear") -> Tensor:
+    """Colour of the sphere at places in the ERP plane: what ``sample_erp`` does once it knows where to look.
+
+    Args:
+        erp: as ``sample_erp``.
+        x: ``(N or 1, h, w)``, columns; pixel j covers [j, j + 1]. Kept within the padding: at most a pixel outside.
+        y: as x, rows, never over a pole: ``fold_over_poles`` brings what is back.
+        mode: as ``sample_erp``.
+
+    Returns:
+        ``(N, C, h, w)``, the dtype of ``erp``.
+    """
+    height, width = check_erp(erp)
+    if erp.ndim != 4 or not erp.is_floating_point():
+        raise ValueError(f"expected a floating (N, C, H, W) tensor, got {erp.dtype} of shape {tuple(erp.shape)}")
+    work = torch.promote_types(erp.dtype, torch.float32)
     margin = 2 if mode == "bicubic" else 1
-    # Continuous coordinates with the first pixel over [0, 1], in the padded picture, then to grid_sample's [-1, 1].
-    x = (lon / (2 * math.pi) + 0.5) * width + margin
-    y = (0.5 - lat / math.pi) * height + margin
+    # In the padded picture, then to grid_sample's [-1, 1].
+    x, y = x.to(erp.device, work) + margin, y.to(erp.device, work) + margin
     grid = torch.stack((x / (width + 2 * margin) * 2 - 1, y / (height + 2 * margin) * 2 - 1), dim=-1)
     padded = pad_sphere(erp.to(work), margin, margin)
+    grid = grid.expand(len(erp), *grid.shape[1:])
     return F.grid_sample(padded, grid, mode=mode, padding_mode="border", align_corners=False).to(erp.dtype)
+
+
+def fold_over_poles(x: Tensor, y: Tensor, height: int) -> tuple[Tensor, Tensor]:
+    """Places in the plane of an ERP of so many rows, anywhere, brought into it: x to [0, 2H], y to [0, H].
+
+    Off the right edge one comes in at the left; over a pole, on the opposite meridian.
+    """
+    y = torch.remainder(y, 2 * height)
+    over = y > height
+    return torch.remainder(x + over * height, 2 * height), torch.where(over, 2 * height - y, y)
 
 
 def erp_to_view(

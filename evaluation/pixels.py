@@ -5,8 +5,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _BOX = 9
-_NOISE = torch.tensor([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]]).view(1, 1, 3, 3)
-_LUMA = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)  # Rec. 601
+REC_601 = (0.299, 0.587, 0.114)
+
+
+def luma(pictures: Tensor) -> Tensor:
+    """RGB (..., 3, H, W) -> (..., 1, H, W), Rec. 601."""
+    red, green, blue = pictures.split(1, dim=-3)
+    return REC_601[0] * red + REC_601[1] * green + REC_601[2] * blue
 
 
 def view_statistics(pictures: Tensor) -> Tensor:
@@ -19,19 +24,18 @@ def view_statistics(pictures: Tensor) -> Tensor:
     Args:
         pictures: (N, 3, S, S) float, [0, 1], S of 3 pixels or more.
     """
-    luma = 255 * (pictures * _LUMA).sum(dim=1, keepdim=True)
+    grey = 255 * luma(pictures)
     parts = []
     for dim in (2, 3):
-        step = luma.diff(dim=dim).abs()
-        blurred = _box(luma, dim).diff(dim=dim).abs()
-        parts += [step.mean(dim=(1, 2, 3)), (step - blurred).clamp_min(0).mean(dim=(1, 2, 3))]
-    parts += [F.conv2d(luma, _NOISE).abs().mean(dim=(1, 2, 3)), luma.std(dim=(1, 2, 3), correction=0)]
+        step = grey.diff(dim=dim).abs()
+        parts += [step.mean(dim=(1, 2, 3)), (step - _blurred_step(grey, dim)).clamp_min(0).mean(dim=(1, 2, 3))]
+    # Immerkaer's filter is the second difference along rows of the second difference along columns.
+    parts += [grey.diff(n=2, dim=2).diff(n=2, dim=3).abs().mean(dim=(1, 2, 3)), grey.std(dim=(1, 2, 3), correction=0)]
     return torch.stack(parts, dim=1)
 
 
-def _box(x: Tensor, dim: int) -> Tensor:
-    """Mean of nine pixels along one dimension, edges repeated."""
-    reach = _BOX // 2
-    padding = (0, 0, reach, reach) if dim == 2 else (reach, reach, 0, 0)
-    size = (_BOX, 1) if dim == 2 else (1, _BOX)
-    return F.avg_pool2d(F.pad(x, padding, mode="replicate"), size, stride=1)
+def _blurred_step(x: Tensor, dim: int) -> Tensor:
+    """Absolute step of the mean of nine pixels along one dimension, edges repeated: of its ends, the rest cancels."""
+    reach, steps = _BOX // 2, x.shape[dim] - 1
+    padded = F.pad(x, (0, 0, reach, reach) if dim == 2 else (reach, reach, 0, 0), mode="replicate")
+    return (padded.narrow(dim, _BOX, steps) - padded.narrow(dim, 0, steps)).abs() / _BOX

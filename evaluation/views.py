@@ -16,7 +16,14 @@ import torch
 import torch.nn.functional as F
 
 from core.errors import PanobenchError, did_you_mean
-from core.sphere import erp_directions, latitude_weights, lonlat_to_directions, sample_erp, view_directions
+from core.sphere import (
+    directions_to_lonlat,
+    erp_directions,
+    latitude_weights,
+    lonlat_to_directions,
+    sample_erp_pixels,
+    view_directions,
+)
 
 # name -> (yaw, pitch) of the view centres, in degrees. The four-fold symmetry of both makes a yaw of the whole video
 # by a multiple of 90 degrees a permutation of the views.
@@ -87,21 +94,28 @@ class ViewSet:
         Returns:
             (F, V, 3, S, S) float, [0, 1].
         """
-        views = len(VIEW_SETS[self.name])
-        fov = math.radians(self.fov_deg)
-        factor = max(1, math.ceil(frames.shape[-1] * math.tan(fov / 2) / (math.pi * self.size)))
-        side = factor * self.size
-        directions = torch.cat(
-            [
-                view_directions(side, side, fov, math.radians(yaw), math.radians(pitch), 0.0)
-                for yaw, pitch in VIEW_SETS[self.name]
-            ]
-        ).to(frames)
-        sampled = sample_erp(frames, directions)  # (F, 3, V * side, side)
+        factor, x, y = self._places(frames.shape[-1])
+        sampled = sample_erp_pixels(frames, x, y)  # (F, 3, V * side, side)
         if factor > 1:
             sampled = F.avg_pool2d(sampled, factor)
-        stacked = sampled.unflatten(2, (views, self.size))
+        stacked = sampled.unflatten(2, (len(VIEW_SETS[self.name]), self.size))
         return stacked.movedim(2, 1).clamp(0, 1)
+
+    @cache  # noqa: B019 - as above; every frame is looked at from the same places
+    def _places(self, width: int) -> tuple[int, torch.Tensor, torch.Tensor]:
+        """How many times as large as it is a view is rendered, and where its pixels lie in an ERP of this width.
+
+        Columns and rows are (1, V * side, side) float32.
+        """
+        fov = math.radians(self.fov_deg)
+        factor = max(1, math.ceil(width * math.tan(fov / 2) / (math.pi * self.size)))
+        side = factor * self.size
+        rays = [
+            view_directions(side, side, fov, math.radians(yaw), math.radians(pitch), 0.0)
+            for yaw, pitch in VIEW_SETS[self.name]
+        ]
+        lon, lat = directions_to_lonlat(torch.cat(rays))
+        return factor, (lon / (2 * math.pi) + 0.5)[None] * width, (0.5 - lat / math.pi)[None] * (width / 2)
 
 
 def resize_views(views: torch.Tensor, size: int) -> torch.Tensor:

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
 
 from core.errors import PanobenchError, did_you_mean
-from core.flow.sphere import directions_to_flow, flow_to_directions
-from core.sphere import directions_to_lonlat, erp_directions, erp_lonlat, rotation_matrix, view_directions
+from core.flow.poles import with_poles
 
 BACKENDS = ("dis", "raft", "panoflow")
-
-_POLE_FOV = math.radians(120)
-# Degrees of latitude between which the view of the pole takes over from the panorama.
-_TAKES_OVER = (33.0, 48.0)
 
 
 class Estimator(Protocol):
@@ -119,7 +111,7 @@ def estimate_flow(
         pair = pictures[t], pictures[t + 1]
         flow[t] = _cyclic(estimator, *pair) if cyclic else estimator.flow(*pair)
         if tangent:
-            flow[t] = _with_poles(estimator, *pair, flow[t])
+            flow[t] = with_poles(estimator, *pair, flow[t])
     return flow
 
 
@@ -138,95 +130,3 @@ def _continued(estimator: Estimator, a: np.ndarray, b: np.ndarray) -> np.ndarray
     around = ((0, 0), (margin, margin)) + ((0, 0),) * (a.ndim - 2)
     flow = estimator.flow(np.pad(a, around, mode="wrap"), np.pad(b, around, mode="wrap"))
     return flow[:, :, margin : margin + width]
-
-
-# --- the poles -------------------------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=4)
-def _pole_view(height: int, up: bool) -> tuple[np.ndarray, np.ndarray, Tensor, Tensor, int]:
-    """A perspective view of a pole, about as fine as the panorama.
-
-    Returns:
-        Where its pixels lie in a panorama continued by one pixel around and half a turn over the poles, x and y,
-        ``(n, n)`` float32 each; where the panorama's pixels lie in it, ``(H, 2H, 2)``; the rotation that turns its
-        axes into the world's; its size n.
-    """
-    pitch = math.pi / 2 if up else -math.pi / 2
-    size = round(2 * math.tan(_POLE_FOV / 2) * height / math.pi)
-    rays = view_directions(size, size, _POLE_FOV, pitch=pitch, dtype=torch.float64)
-    lon = torch.atan2(rays[..., 0], rays[..., 2])
-    lat = torch.asin(rays[..., 1].clamp(-1, 1))
-    x = (lon / (2 * math.pi) + 0.5) * 2 * height - 0.5 + 1
-    y = (0.5 - lat / math.pi) * height - 0.5 + 1
-    rotation = rotation_matrix(pitch=pitch, dtype=torch.float64)
-    local = erp_directions(height, 2 * height, dtype=torch.float64) @ rotation
-    focal = size / 2 / math.tan(_POLE_FOV / 2)
-    depth = local[..., 2].clamp_min(1e-3)
-    place = torch.stack((focal * local[..., 0] / depth, -focal * local[..., 1] / depth), dim=-1) + (size - 1) / 2
-    return x.float().numpy(), y.float().numpy(), place, rotation, size
-
-
-def _with_poles(estimator: Estimator, a: np.ndarray, b: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """The flow ``(2, H, W)`` of two prepared panoramas, with that of their views of the poles blended in.
-
-    Towards a pole its view is followed where it explains the second picture better: in a plain sky nothing tells the
-    motion, and the panorama has at least the horizon to take it from.
-    """
-    height = a.shape[0]
-    latitude = erp_lonlat(height, 1, dtype=torch.float64)[0].rad2deg()[:, None]
-    low, high = _TAKES_OVER
-    share = ((latitude.abs() - low) / (high - low)).clamp(0, 1)
-    share = share * share * (3 - 2 * share)  # smooth at both ends
-    planar = flow_to_directions(torch.from_numpy(flow)[None].double())[0]
-    seen = torch.where(
-        latitude[..., None] > 0, _seen_at_pole(estimator, a, b, up=True), _seen_at_pole(estimator, a, b, up=False)
-    )
-    trust = torch.from_numpy(_gain(_misfit(a, b, planar), _misfit(a, b, seen))).double()
-    weight = (share * trust)[..., None]
-    ends = torch.nn.functional.normalize((1 - weight) * planar + weight * seen, dim=-1)
-    blended = directions_to_flow(ends[None])[0].float().numpy()
-    return np.where((weight > 0).numpy()[None, ..., 0], blended, flow)
-
-
-def _misfit(a: np.ndarray, b: np.ndarray, ends: Tensor) -> np.ndarray:
-    """Mean absolute difference, in grey levels, of each pixel's surroundings and where they go, float32 ``(H, W)``."""
-    height, width = a.shape[:2]
-    lon, lat = directions_to_lonlat(ends)
-    x = ((lon / (2 * math.pi) + 0.5) * width + 0.5).float().numpy()
-    y = ((0.5 - lat / math.pi) * height + 0.5).float().numpy()
-    moved = cv2.remap(_over_poles(b), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    difference = np.abs(moved.astype(np.float32) - a)
-    difference = difference if difference.ndim == 2 else difference.mean(axis=2)
-    side = 2 * (height // 32) + 1
-    return cv2.blur(np.pad(difference, ((0, 0), (side, side)), mode="wrap"), (side, side))[:, side:-side]
-
-
-def _gain(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """From 0, where the second misfit is no smaller, to 1, where it is smaller by more than noise makes it."""
-    return ((before - after) / (0.05 * before + 0.1)).clip(0, 1)
-
-
-def _seen_at_pole(estimator: Estimator, a: np.ndarray, b: np.ndarray, up: bool) -> Tensor:
-    """Where the pixels of a panorama go as seen in the view of a pole, directions ``(H, W, 3)``.
-
-    Only what the view shows means anything.
-    """
-    x, y, place, rotation, size = _pole_view(a.shape[0], up)
-    views = [cv2.remap(_over_poles(picture), x, y, cv2.INTER_CUBIC) for picture in (a, b)]
-    at = place.float().numpy()
-    moved = [
-        cv2.remap(part, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        for part in estimator.flow(*views)
-    ]
-    end = place + torch.from_numpy(np.stack(moved, axis=-1)).double() - (size - 1) / 2
-    focal = size / 2 / math.tan(_POLE_FOV / 2)
-    rays = torch.stack((end[..., 0] / focal, -end[..., 1] / focal, torch.ones_like(end[..., 0])), dim=-1)
-    return torch.nn.functional.normalize(rays, dim=-1) @ rotation.T
-
-
-def _over_poles(picture: np.ndarray) -> np.ndarray:
-    """A panorama ``(H, W, ...)`` continued by one pixel around the sphere and over the poles."""
-    half = picture.shape[1] // 2
-    tall = np.concatenate((np.roll(picture[:1], half, 1), picture, np.roll(picture[-1:], half, 1)))
-    return np.concatenate((tall[:, -1:], tall, tall[:, :1]), axis=1)

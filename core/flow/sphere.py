@@ -3,17 +3,18 @@
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from core.flow.planes import angles, moved_planes, unit
 from core.sphere import (
     angle_between,
     check_erp,
     directions_to_lonlat,
     erp_directions,
     erp_lonlat,
+    fold_over_poles,
     lonlat_to_directions,
-    sample_erp,
+    sample_erp_pixels,
 )
 
 
@@ -64,8 +65,10 @@ def warp_erp(image: Tensor, flow: Tensor) -> Tensor:
         image: ``(T, C, H, 2H)`` floating.
         flow: ``(T, 2, H, 2H)`` pixels.
     """
-    _check_flow(flow)
-    return sample_erp(image, flow_to_directions(flow))
+    height, width = _check_flow(flow)
+    rows = torch.arange(height, device=flow.device, dtype=flow.dtype)[:, None] + 0.5
+    columns = torch.arange(width, device=flow.device, dtype=flow.dtype) + 0.5
+    return sample_erp_pixels(image, *fold_over_poles(columns + flow[:, 0], rows + flow[:, 1], height))
 
 
 def forward_backward_mask(forward: Tensor, backward: Tensor, share: float = 0.01, floor_px: float = 0.5) -> Tensor:
@@ -76,13 +79,17 @@ def forward_backward_mask(forward: Tensor, backward: Tensor, share: float = 0.01
     great circles in pixels of the equator (Sundaram et al. 2010, eq. 5, with angles in place of plane vectors).
     """
     height, width = _check_flow(forward)
-    start = erp_directions(height, width, forward.device, forward.dtype)
-    away = flow_to_directions(forward)
+    pairs = [_returns(*pair, share, floor_px) for pair in zip(forward[:, None], backward[:, None], strict=True)]
+    return torch.cat(pairs) if pairs else torch.zeros((0, height, width), dtype=torch.bool, device=forward.device)
+
+
+def _returns(forward: Tensor, backward: Tensor, share: float, floor_px: float) -> Tensor:
+    """``forward_backward_mask`` of one pair, ``(1, H, W)``: what it takes in memory fits a cache."""
+    width = forward.shape[-1]
+    start, away = moved_planes(forward)
+    start = start[:, None]
     # Directions, unlike pixel vectors, can be interpolated at the seam and at the poles.
-    back = sample_erp(flow_to_directions(backward).permute(0, 3, 1, 2), away).permute(0, 2, 3, 1)
-    home = F.normalize(back, dim=-1)
-    returning = angle_between(away, home)
-    miss = angle_between(start, home)
+    home = unit(warp_erp(moved_planes(backward)[1].movedim(0, 1), forward).movedim(1, 0))
     squared_px = (width / (2 * math.pi)) ** 2
-    lengths = angle_between(start, away).square() + returning.square()
-    return miss.square() * squared_px < share * lengths * squared_px + floor_px
+    lengths = angles(start, away).square() + angles(away, home).square()
+    return angles(start, home).square() * squared_px < share * lengths * squared_px + floor_px

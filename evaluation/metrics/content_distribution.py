@@ -9,6 +9,7 @@ from core.errors import PanobenchError
 from evaluation.features import Need, VideoFeatures
 from evaluation.metrics.base import Criterion, Direction, Metric
 from evaluation.metrics.claims import Claims, Floor, claims
+from evaluation.pixels import REC_601
 
 # Smallest spread of a statistic among the reference videos that is believed: below it, 8-bit rounding and compression
 # decide. In the statistics' own units: grey levels / 255, and natural logarithms.
@@ -30,7 +31,7 @@ def band_means(frames: np.ndarray, bands: int) -> np.ndarray:
 
 def _frame_means(frame: np.ndarray, bands: int) -> np.ndarray:
     x = frame.astype(np.float64) / 255
-    grey = x @ np.array([0.299, 0.587, 0.114])  # (H, W), Rec. 601
+    grey = x @ np.array(REC_601)  # (H, W)
     # A row has its own step down except the last, which repeats the one before.
     down = np.abs(np.diff(grey, axis=0))
     down = np.concatenate([down, down[-1:]])

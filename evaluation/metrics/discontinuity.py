@@ -11,6 +11,7 @@ import numpy as np
 from evaluation.features import VideoFeatures
 from evaluation.metrics.base import Criterion, Direction, Metric
 from evaluation.metrics.claims import Claims, Floor, claims
+from evaluation.pixels import REC_601
 from evaluation.strips import meridians
 
 _C = 0.1
@@ -27,13 +28,13 @@ def discontinuity_scores(frames: np.ndarray) -> np.ndarray:
     Args:
         frames: (F, H, W, 3) uint8.
     """
-    grey = frames @ np.array([0.299, 0.587, 0.114]) / 255  # (F, H, W), Rec. 601
-    # Gradients at every column, wrapping around; rows without one above and below have none.
-    slope = np.roll(grey, -1, axis=2) - np.roll(grey, 1, axis=2)
+    width = frames.shape[2]
+    around = (np.array(meridians(width))[:, None] + np.arange(-3, 3)) % width  # the six columns about each meridian
+    grey = frames[:, :, around] @ np.array(REC_601) / 255  # (F, H, 16, 6)
+    # Rows without one above and below have no gradient.
+    slope = grey[..., 2:] - grey[..., :-2]
     gradient = np.abs(3 * slope[:, :-2] + 10 * slope[:, 1:-1] + 3 * slope[:, 2:])
-
-    right = np.array(meridians(frames.shape[2]))
-    a1, a2, a3, a4 = (gradient[:, :, (right + offset) % frames.shape[2]] for offset in (-2, -1, 0, 1))
+    a1, a2, a3, a4 = np.moveaxis(gradient, -1, 0)
     return 0.5 * (a2 / (a1 + _C) + a3 / (a4 + _C)).mean(axis=1)
 
 

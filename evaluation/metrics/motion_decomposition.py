@@ -15,14 +15,14 @@ travel as far as its patches agree. The three are fitted in turns until they set
 great-circle angles over the sphere.
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
-from core.sphere import angle_between
+from core.flow.planes import angles, lengths, unit
 from evaluation.features import Need, VideoFeatures
 from evaluation.metrics.base import Criterion, Direction, Metric
 from evaluation.metrics.claims import Claims, Floor, claims
@@ -53,72 +53,81 @@ class Decomposition:
 
 
 def decompose(
-    before: torch.Tensor,  # (H, W, 3) float64 unit vectors
-    after: torch.Tensor,  # (T, H, W, 3) float64 unit vectors
+    before: torch.Tensor,  # (3, H, W) float64 unit vectors
+    after: torch.Tensor,  # (3, T, H, W) float64 unit vectors
     weights: np.ndarray,  # (H,) row weights, sum 1
     rotations: torch.Tensor,  # (T, 3, 3) from global_rotations, where the fit starts
     trusted: torch.Tensor,  # (T, H, W) bool
 ) -> Decomposition:
     """Split moved directions into rotation, translation and residual (module docstring)."""
-    speed = angle_between(before.expand_as(after), after)
-    total = _mean(speed, weights)
-    turned = torch.einsum("tij,hwj->thwi", rotations, before)
+    area = torch.tensor(weights)[:, None].expand(before.shape[1:]) / before.shape[2]  # sum 1
+    pairs = zip(after.unbind(1), rotations, trusted, strict=True)
+    rotation, focus, speeds = zip(*(_decompose_pair(before, *pair, weights, area) for pair in pairs), strict=True)
+    total, unturned, residual = np.array(speeds).T
+    return Decomposition(torch.stack(rotation), torch.stack(focus), total, unturned, residual)
+
+
+def _decompose_pair(
+    before: torch.Tensor,  # (3, H, W)
+    after: torch.Tensor,  # (3, H, W)
+    rotation: torch.Tensor,  # (3, 3)
+    trusted: torch.Tensor,  # (H, W) bool
+    weights: np.ndarray,  # (H,)
+    area: torch.Tensor,  # (H, W)
+) -> tuple[torch.Tensor, torch.Tensor, tuple[float, float, float]]:
+    """Rotation, focus, and the three mean speeds of one pair, degrees per frame."""
+    speed = angles(before, after)
+    turned = torch.tensordot(rotation, before, dims=1)
     for turn in range(_TURNS):
-        foci = fit_focus(turned, after, weights, trusted)
-        carried = travel(turned, after, foci, trusted)
+        focus = fit_focus(turned, after, area, trusted)
+        carried = travel(turned, after, focus, trusted)
         if turn + 1 < _TURNS:
             # Take the travel out of where things went, and fit the rotation to the rest again.
-            rotations = global_rotations(before, F.normalize(after - (carried - turned), dim=-1), weights, iterations=4)
-            turned = torch.einsum("tij,hwj->thwi", rotations, before)
+            parked = unit(after - (carried - turned))
+            rotation = global_rotations(before, parked[:, None], weights, iterations=4)[0]
+            turned = torch.tensordot(rotation, before, dims=1)
     # What cannot be trusted is not explained, and a model that explains less than nothing is not used.
-    unturned, residual = (
-        _mean(torch.where(trusted, angle_between(x, after), speed), weights) for x in (turned, carried)
+    total, unturned, residual = (
+        math.degrees(float((area * field).sum()))
+        for field in (speed, *(torch.where(trusted, angles(x, after), speed) for x in (turned, carried)))
     )
-    unturned = np.minimum(unturned, total)
-    return Decomposition(rotations, foci, total, unturned, np.minimum(residual, unturned))
-
-
-def _mean(angles: torch.Tensor, weights: np.ndarray) -> np.ndarray:
-    """Area-weighted mean of (T, H, W) radians, degrees, (T,)."""
-    return (angles.mean(dim=2) @ torch.tensor(weights)).rad2deg().numpy()
+    unturned = min(unturned, total)
+    return rotation, focus, (total, unturned, min(residual, unturned))
 
 
 def fit_focus(
-    turned: torch.Tensor,  # (T, H, W, 3) where the rotation alone takes things
-    after: torch.Tensor,  # (T, H, W, 3) where they went
-    weights: np.ndarray,  # (H,)
-    trusted: torch.Tensor,  # (T, H, W) bool
+    turned: torch.Tensor,  # (3, H, W) where the rotation alone takes things
+    after: torch.Tensor,  # (3, H, W) where they went
+    area: torch.Tensor,  # (H, W)
+    trusted: torch.Tensor,  # (H, W) bool
     iterations: int = 5,
 ) -> torch.Tensor:
-    """Focus of expansion of each pair, (T, 3) float64 unit vectors.
+    """Focus of expansion of a pair, (3,) float64 unit vector.
 
     Great circles through the focus have normals at right angles to it. So it is the direction that is most at right
     angles to the normals of all displacements, by absolute distances (reweighted least squares).
     """
-    normals = torch.linalg.cross(turned, after)  # (T, H, W, 3), as long as the displacement
-    lengths = normals.norm(dim=-1)
-    area = torch.tensor(weights)[:, None] * (trusted + 1e-6)
-    trust = 1 / lengths.clamp_min(1e-4)
+    normals = torch.linalg.cross(turned, after, dim=0)  # as long as the displacement
+    trust = 1 / lengths(normals).clamp_min(1e-4)
+    weight = area * (trusted + 1e-6)
     for _ in range(iterations):
-        moment = torch.einsum("thw,thwi,thwj->tij", area * trust, normals, normals)
-        focus = torch.linalg.eigh(moment)[1][..., 0]  # (T, 3), of the smallest eigenvalue
-        trust = 1 / torch.einsum("thwi,ti->thw", normals, focus).abs().clamp_min(1e-4)
+        moment = (normals * (weight * trust)).flatten(1) @ normals.flatten(1).T
+        focus = torch.linalg.eigh(moment)[1][:, 0]  # of the smallest eigenvalue
+        trust = 1 / torch.tensordot(focus, normals, dims=1).abs().clamp_min(1e-4)
     # Away from the focus: what lies at d moves along d (d . T) - T.
-    away = -torch.einsum("thw,thwi,ti->t", area, after - turned, focus)
-    return focus * torch.where(away < 0, -1.0, 1.0)[:, None]
+    away = -(weight * torch.tensordot(focus, after - turned, dims=1)).sum()
+    return -focus if away < 0 else focus
 
 
-def travel(turned: torch.Tensor, after: torch.Tensor, foci: torch.Tensor, trusted: torch.Tensor) -> torch.Tensor:
-    """Where rotation and travel together take things, (T, H, W, 3) unit vectors.
+def travel(turned: torch.Tensor, after: torch.Tensor, focus: torch.Tensor, trusted: torch.Tensor) -> torch.Tensor:
+    """Where rotation and travel together take things, (3, H, W) unit vectors.
 
     The speed of travel is the mean over a patch of the displacement away from the focus, never towards it.
     """
-    toward = foci[:, None, None]  # (T, 1, 1, 3)
-    away = F.normalize((turned * toward).sum(dim=-1, keepdim=True) * turned - toward, dim=-1)
-    displacement = after - turned
-    speed = (displacement * away).sum(dim=-1)  # (T, H, W), radians for small steps
-    smooth = patch_means(speed[:, None], trusted)[:, 0].clamp_min(0)
-    return F.normalize(turned + smooth[..., None] * away, dim=-1)
+    away = unit(torch.tensordot(focus, turned, dims=1) * turned - focus[:, None, None])
+    speed = ((after - turned) * away).sum(dim=0)  # (H, W), radians for small steps
+    smooth = patch_means(speed[None, None], trusted[None])[0, 0].clamp_min(0)
+    return unit(turned + smooth * away)
 
 
 def explained_share(rows: np.ndarray, floor: float) -> float:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
+from core.flow.planes import lengths
 from evaluation.features import Need, VideoFeatures
 from evaluation.metrics.base import Criterion, Direction, SetMetric, SetValue
 from evaluation.metrics.claims import Claims, claims
@@ -21,20 +22,23 @@ def compressed_velocities(before: torch.Tensor, after: torch.Tensor, fps: float)
     """East and north velocity at every pixel, length log(1 + speed / 2 degrees/s): (T, H, W, 2) float64.
 
     Args:
-        before: (H, W, 3) float64 unit directions.
-        after: (T, H, W, 3) float64 unit directions one frame later.
+        before: (3, H, W) float64 unit directions.
+        after: (3, T, H, W) float64 unit directions one frame later.
         fps: frames per second.
     """
-    x, _, z = before.unbind(-1)
+    x, y, z = before
     flat = (x * x + z * z).sqrt().clamp_min(1e-12)
-    east = torch.stack([z / flat, torch.zeros_like(x), -x / flat], dim=-1)
-    north = torch.linalg.cross(before, east)
-    step = after - before
-    along = torch.stack([(step * east).sum(dim=-1), (step * north).sum(dim=-1)], dim=-1)
-    length = along.norm(dim=-1).clamp_min(1e-12)
-    # The angle of the great circle, for large steps too; its direction is that of the chord on the ground.
-    angle = 2 * torch.asin((step.norm(dim=-1) / 2).clamp(max=1)).rad2deg()
-    return (along / length[..., None] * torch.log1p(fps * angle / _STILL_DEG_S)[..., None]).numpy()
+    east_x, east_z = z / flat, -x / flat  # of unit length, level; north is the direction's cross product with it
+    east, north = (east_x, torch.zeros_like(x), east_z), (y * east_z, z * east_x - x * east_z, -y * east_x)
+    fields = []
+    for pair in after.unbind(1):
+        step = pair - before
+        along = torch.stack([sum(s * axis for s, axis in zip(step, axes, strict=True)) for axes in (east, north)])
+        length = (along[0] ** 2 + along[1] ** 2).sqrt().clamp_min(1e-12)
+        # The angle of the great circle, for large steps too; its direction is that of the chord on the ground.
+        angle = 2 * torch.asin((lengths(step) / 2).clamp(max=1)).rad2deg()
+        fields.append((along / length * torch.log1p(fps * angle / _STILL_DEG_S)).movedim(0, -1))
+    return torch.stack(fields).numpy()
 
 
 def projected_histograms(velocities: np.ndarray, bands: int = BANDS) -> np.ndarray:

@@ -18,8 +18,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from core.flow import flow_to_directions
-from core.sphere import angle_between, erp_directions, erp_lonlat, lonlat_to_directions
+from core.flow.planes import angles, lengths, moved_planes
 from evaluation.features import Need, VideoFeatures, row_weights
 from evaluation.metrics.base import Criterion, Direction, Metric
 from evaluation.metrics.claims import Claims, Floor, claims
@@ -27,23 +26,9 @@ from evaluation.metrics.claims import Claims, Floor, claims
 _ROWS = 128  # fewest rows that are read
 
 
-def moved_directions(flow: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Directions of all pixels before and after the flow.
-
-    Args:
-        flow: (T, 2, H, W) float, pixels.
-
-    Returns:
-        (H, W, 3) and (T, H, W, 3), float64 unit vectors.
-    """
-    height, width = flow.shape[-2:]
-    before = erp_directions(height, width, dtype=torch.float64)
-    return before, flow_to_directions(flow.double())
-
-
 def global_rotations(
-    before: torch.Tensor,  # (H, W, 3) float64 unit vectors
-    after: torch.Tensor,  # (T, H, W, 3) float64 unit vectors
+    before: torch.Tensor,  # (3, H, W) float64 unit vectors
+    after: torch.Tensor,  # (3, T, H, W) float64 unit vectors
     weights: np.ndarray,  # (H,) row weights
     iterations: int = 10,
     least_deg: float = 0.05,
@@ -56,17 +41,25 @@ def global_rotations(
 
     Misses below ``least_deg`` degrees weigh alike, which is about the precision of estimated flow.
     """
-    area = torch.tensor(weights)[:, None].expand(after.shape[:-1])
-    trust = torch.ones_like(area)
-    for _ in range(iterations):
-        covariance = torch.einsum("thw,thwi,hwj->tij", area * trust, after, before)
-        u, _, v = torch.linalg.svd(covariance)
-        mirror = torch.ones(len(after), 3, dtype=torch.float64)
-        mirror[:, 2] = torch.linalg.det(u @ v)
-        rotations = u @ torch.diag_embed(mirror) @ v
-        miss = angle_between(after, torch.einsum("tij,hwj->thwi", rotations, before))
-        trust = 1 / miss.clamp_min(math.radians(least_deg))
-    return rotations
+    area = torch.tensor(weights)[:, None].expand(before.shape[1:]).flatten()
+    least, start = math.radians(least_deg), before.flatten(1)
+    rotations = []
+    for pair in after.unbind(1):
+        end, trust = pair.flatten(1), area
+        for _ in range(iterations):
+            rotation = _wahba((end * trust) @ start.T)
+            # Of chords, which are as long as their angles are.
+            miss = 2 * (lengths(end - rotation @ start) / 2).clamp_max(1).asin()
+            trust = area / miss.clamp_min(least)
+        rotations.append(rotation)
+    return torch.stack(rotations)
+
+
+def _wahba(covariance: torch.Tensor) -> torch.Tensor:
+    """The rotation R that maximises tr(R' covariance), (3, 3)."""
+    u, _, v = torch.linalg.svd(covariance)
+    u[:, 2] *= torch.linalg.det(u @ v)
+    return u @ v
 
 
 def rotation_angles(rotations: torch.Tensor) -> torch.Tensor:
@@ -81,12 +74,12 @@ def mean_angle(before: torch.Tensor, after: torch.Tensor, weights: np.ndarray) -
     """Area-weighted mean great-circle angle between two fields of directions, degrees, of each pair, (T,) float64.
 
     Args:
-        before: (H, W, 3) or (T, H, W, 3) unit vectors.
-        after: (T, H, W, 3) unit vectors.
+        before: (3, H, W) unit vectors.
+        after: (3, T, H, W) unit vectors.
         weights: (H,) row weights, sum 1.
     """
-    angles = angle_between(after, before).mean(dim=2)  # (T, H)
-    return (angles @ torch.tensor(weights)).rad2deg().numpy()
+    rows = torch.stack([angles(before, pair).mean(dim=1) for pair in after.unbind(1)])  # (T, H)
+    return (rows @ torch.tensor(weights)).rad2deg().numpy()
 
 
 def read_rows(height: int) -> slice:
@@ -96,16 +89,12 @@ def read_rows(height: int) -> slice:
 
 
 def directions_of(video: VideoFeatures) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
-    """Directions before and after, and row weights of sum 1, of every n-th row; for all metrics of motion."""
+    """Directions before (3, h, W) and after (3, T, h, W), and row weights (h,) of sum 1, of every n-th row."""
     assert video.flow is not None
-    height, width = video.flow.shape[-2:]
+    height = video.flow.shape[-2]
     rows = read_rows(height)
-    lat, lon = erp_lonlat(height, width, dtype=torch.float64)
-    flow, lat = video.flow[:, :, rows].double(), lat[rows, None]
-    before = lonlat_to_directions(lon, lat)
-    after = lonlat_to_directions(lon + flow[:, 0] * (2 * math.pi / width), lat - flow[:, 1] * (math.pi / height))
     weights = row_weights(height)[rows]
-    return before, after, weights / weights.sum()
+    return *moved_planes(video.flow.double(), rows), weights / weights.sum()
 
 
 def rotations_of(video: VideoFeatures) -> torch.Tensor:

@@ -11,7 +11,8 @@ from core.sphere import angle_between, pad_sphere
 from evaluation.features import Need, VideoFeatures
 from evaluation.metrics.base import Criterion, Direction, Metric
 from evaluation.metrics.claims import Claims, Floor, claims
-from evaluation.metrics.ssim import WINDOW, luma, ssim_map
+from evaluation.metrics.ssim import WINDOW, ssim_map
+from evaluation.pixels import luma
 
 # Identical frames have no finite PSNR; this is what they read, and the most that is ever read.
 MOST_DB = 100.0

@@ -11,7 +11,8 @@ import torch
 from evaluation.features import Need, VideoFeatures, row_weights
 from evaluation.metrics.base import Criterion, Direction, Metric
 from evaluation.metrics.claims import Claims, Floor, claims
-from evaluation.metrics.ssim import WINDOW, luma, ssim_map
+from evaluation.metrics.ssim import WINDOW, ssim_map
+from evaluation.pixels import luma
 from evaluation.strips import bridged, strips
 
 

@@ -7,12 +7,6 @@ from torch import Tensor
 WINDOW, SIGMA = 11, 1.5
 
 
-def luma(frames: Tensor) -> Tensor:
-    """RGB (..., 3, H, W) -> (..., 1, H, W), Rec. 601."""
-    weights = torch.tensor([0.299, 0.587, 0.114], dtype=frames.dtype)
-    return (frames * weights[:, None, None]).sum(dim=-3, keepdim=True)
-
-
 def ssim_map(a: Tensor, b: Tensor, data_range: float = 1.0) -> Tensor:
     """SSIM of every whole window of 11 x 11 pixels, Gaussian of 1.5, (N, C, h - 10, w - 10), -1 to 1.
 

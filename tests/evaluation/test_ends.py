@@ -15,7 +15,8 @@ from evaluation.features import extract_features, row_weights
 from evaluation.metrics import create_metrics
 from evaluation.metrics.discontinuity import discontinuity_scores
 from evaluation.metrics.edges import edge_ratio, edge_steps, pole_ratio, pole_steps
-from evaluation.metrics.ssim import luma, ssim_map
+from evaluation.metrics.ssim import ssim_map
+from evaluation.pixels import luma
 from evaluation.strips import bridged, meridians, squares, strips
 from tests.evaluation.worlds import FPS, HEIGHT, broken_seam, still, stretched, turning
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from core.flow import forward_backward_mask
+from core.flow.planes import angles, moved_planes
 from core.nano.flow import erp_flow
 from core.nano.render import render_clip
 from core.nano.scene import Camera, sample_scene
@@ -13,7 +14,7 @@ from core.sphere import angle_between, directions_to_lonlat, erp_directions, erp
 from evaluation.features import extract_features, row_weights
 from evaluation.metrics import METRICS, create_metrics
 from evaluation.metrics.motion_decomposition import Decomposition, decompose, decomposition_of
-from evaluation.metrics.motion_speed import global_rotations, mean_angle, moved_directions, rotation_angles
+from evaluation.metrics.motion_speed import global_rotations, mean_angle, rotation_angles
 from evaluation.metrics.warping_error import warped_difference, warping_error
 from tests.evaluation.worlds import FPS, HEIGHT, still, turning
 
@@ -46,17 +47,17 @@ def measured(video: np.ndarray) -> dict[str, float]:
 @pytest.mark.parametrize("axis", ["yaw", "pitch", "roll"])
 @pytest.mark.parametrize("degrees", [0.001, 1.0, 20.0])
 def test_true_flow_of_a_turn_reads_its_rate_about_any_axis(axis: str, degrees: float):
-    before, after = moved_directions(exact_flow(degrees, axis))
+    before, after = moved_planes(exact_flow(degrees, axis))
     rotations = global_rotations(before, after, WEIGHTS)
     assert float(rotation_angles(rotations)) == pytest.approx(degrees, rel=1e-6)
     # The mean of sin(angle to the axis) over the sphere is pi / 4.
     assert mean_angle(before, after, WEIGHTS) == pytest.approx(degrees * math.pi / 4, rel=5e-3)
-    turned = torch.einsum("tij,hwj->thwi", rotations, before)
-    assert float(angle_between(turned, after).max()) < 1e-6
+    turned = torch.einsum("tij,jhw->ithw", rotations, before)
+    assert float(angles(turned, after).max()) < 1e-6
 
 
 def test_the_fitted_rotation_is_the_turn():
-    before, after = moved_directions(exact_flow(10, "yaw"))
+    before, after = moved_planes(exact_flow(10, "yaw"))
     rotation = global_rotations(before, after, WEIGHTS)[0]
     torch.testing.assert_close(rotation, rotation_matrix(yaw=math.radians(-10), dtype=torch.float64), atol=1e-9, rtol=0)
 
@@ -108,8 +109,9 @@ def planted(velocity: tuple[float, float, float], yaw_rate: float, exact: bool, 
     if not exact:
         fine = erp_directions(2 * HEIGHT, 2 * WIDTH, dtype=torch.float64).numpy()
         return decomposition_of(extract_features(render_clip(scene, fine, range(3)), FPS, {"flow"}))
-    before, after = moved_directions(torch.from_numpy(np.stack([erp_flow(scene, rays.numpy(), t) for t in (0, 1)])))
-    everywhere = torch.ones(after.shape[:3], dtype=torch.bool)
+    flow = np.stack([erp_flow(scene, rays.numpy(), t) for t in (0, 1)])
+    before, after = moved_planes(torch.from_numpy(flow).double())
+    everywhere = torch.ones(after.shape[1:], dtype=torch.bool)
     return decompose(before, after, WEIGHTS, global_rotations(before, after, WEIGHTS), everywhere)
 
 

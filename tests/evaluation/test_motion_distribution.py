@@ -17,17 +17,22 @@ H = 32
 METRIC = create_metrics({"motion_distribution": {}})[0]
 
 
+def velocities_of(before: torch.Tensor, after: torch.Tensor) -> np.ndarray:
+    """Of one pair, from directions (H, W, 3)."""
+    return compressed_velocities(before.movedim(-1, 0), after.movedim(-1, 0)[:, None], FPS)
+
+
 def turn(degrees: float, axis: str = "yaw") -> np.ndarray:
     """Histograms (bands, A, B) of a viewer who turns, from true flow."""
     before = erp_directions(H, 2 * H, dtype=torch.float64)
     rotation = rotation_matrix(**{axis: math.radians(degrees)}, dtype=torch.float64)
-    return projected_histograms(compressed_velocities(before, (before @ rotation)[None], FPS)).mean(axis=0)
+    return projected_histograms(velocities_of(before, before @ rotation)).mean(axis=0)
 
 
 def test_velocities_are_east_and_north_by_the_logarithm_of_speed():
     before = erp_directions(H, 2 * H, dtype=torch.float64)
     after = before @ rotation_matrix(yaw=math.radians(1.0), dtype=torch.float64)  # everything moves west
-    velocities = compressed_velocities(before, after[None], FPS)[0]
+    velocities = velocities_of(before, after)[0]
     latitude = np.radians(90 - (np.arange(H) + 0.5) * 180 / H)
     expected = -np.log1p(FPS * np.degrees(2 * np.arcsin(np.cos(latitude) * np.sin(np.radians(0.5)))) / 2)
     np.testing.assert_allclose(velocities[..., 0], np.repeat(expected[:, None], 2 * H, axis=1), atol=2e-3)
@@ -36,9 +41,7 @@ def test_velocities_are_east_and_north_by_the_logarithm_of_speed():
 
 def test_the_histogram_is_a_distribution_and_does_not_depend_on_yaw():
     flow_before = erp_directions(H, 2 * H, dtype=torch.float64)
-    velocities = compressed_velocities(
-        flow_before, (flow_before @ rotation_matrix(pitch=0.02, dtype=torch.float64))[None], FPS
-    )
+    velocities = velocities_of(flow_before, flow_before @ rotation_matrix(pitch=0.02, dtype=torch.float64))
     found = projected_histograms(velocities)
     np.testing.assert_allclose(found.sum(axis=-1), 1)
     np.testing.assert_array_equal(projected_histograms(np.roll(velocities, 9, axis=2)), found)
