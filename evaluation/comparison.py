@@ -133,6 +133,20 @@ def _settings_to_agree(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple
     return [(what, x, y) for what, x, y in pairs if x is not None and y is not None]
 
 
+def declared_generator(method: Scored) -> dict[str, str]:
+    """Settings of generation as the manifest's rows declare them, key -> value or values; empty without any.
+
+    Hashes of code are left out: they identify, and say nothing to a reader.
+    """
+    found: dict[str, set[str]] = {}
+    for item in method.videos.values():
+        generator = item.declared.provenance.get("generator") if item.declared else None
+        for key, value in (generator if isinstance(generator, dict) else {}).items():
+            if value not in (None, "") and not key.endswith("sha256"):
+                found.setdefault(key, set()).add(str(value))
+    return {key: " or ".join(sorted(values)) for key, values in found.items()}
+
+
 def compare(
     methods: Sequence[Scored],
     resamples: int,
@@ -182,6 +196,7 @@ def compare(
                 "label": m.label,
                 "videos": int(m.scores["video_id"].nunique()),
                 "scores_sha256": m.scores_sha256,
+                "generator": declared_generator(m),
             }
             for m in methods
         ],

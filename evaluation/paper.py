@@ -82,8 +82,8 @@ def methods_section(comparison: Mapping[str, Any], settings: Mapping[str, Any], 
         settings: ``settings.json`` of one of the methods; what matters is the same for all.
         made: commit, dirty, versions.
     """
-    paragraphs = [_material(comparison, settings), _looking(settings), _statistics(comparison, settings)]
-    return [*paragraphs, *_sets(comparison), _software(made)]
+    paragraphs = [_material(comparison, settings), *_generation(comparison), _looking(settings)]
+    return [*paragraphs, _statistics(comparison, settings), *_sets(comparison), _software(made)]
 
 
 def _material(comparison: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
@@ -100,6 +100,23 @@ def _material(comparison: Mapping[str, Any], settings: Mapping[str, Any]) -> str
         )
     chosen = [f"{name} for {CRITERIA[key].lower()}" for key, name in comparison["headline"].items()]
     return text + f"{listed(chosen)}; all others are reported in full."
+
+
+def _generation(comparison: Mapping[str, Any]) -> list[str]:
+    """How the videos were made, as far as their manifests say: what all share, then what some have."""
+    declared = {method["name"]: method["generator"] for method in comparison["methods"] if method["generator"]}
+    if not declared:
+        return []
+    by_setting: dict[tuple[str, str], list[str]] = {}
+    for name, generator in declared.items():
+        for setting in generator.items():
+            by_setting.setdefault(setting, []).append(name)
+    shared = [f"{key} {value}" for (key, value), names in by_setting.items() if len(names) == len(declared)]
+    others = [
+        f"{key} {value} for {listed(names)}" for (key, value), names in by_setting.items() if len(names) < len(declared)
+    ]
+    whose = "The" if len(declared) == len(comparison["methods"]) else f"Of {listed(list(declared))} the"
+    return [f"{whose} manifests say how the videos were made: {', '.join(shared + others)}."]
 
 
 def _looking(settings: Mapping[str, Any]) -> str:

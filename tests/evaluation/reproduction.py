@@ -34,6 +34,8 @@ def clip(method: str, seed: int) -> np.ndarray:
 
 
 def write_videos(folder: Path, method: str, prompts: dict[str, str] = PROMPTS, height_factor: int = 1) -> None:
+    motion = "still" if method == "shaky" else None
+    generator = {"steps": 16, "motion": motion, "negative_prompt": "", "code_sha256": "ab" * 32}
     rows = []
     for number, (prompt_id, prompt) in enumerate(prompts.items()):
         frames = clip(method, number).repeat(height_factor, 1).repeat(height_factor, 2)
@@ -52,7 +54,7 @@ def write_videos(folder: Path, method: str, prompts: dict[str, str] = PROMPTS, h
                 "height": frames.shape[1],
                 "width": frames.shape[2],
                 "sha256": sha256(path),
-                "provenance": {"recipe_sha256": "ab" * 32, "git_commit": "0" * 40},
+                "provenance": {"recipe_sha256": "ab" * 32, "git_commit": "0" * 40, "generator": generator},
             }
         )
     (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

@@ -217,18 +217,29 @@ def test_methods_section_says_what_ran(outputs, comparison):
     assert "Holm-corrected for the 3 pairs of methods" in text
     assert "with 6 prompts no p-value can be below 0.031" in text
     assert comparison["made"]["versions"]["torch"] in text
+    assert "The manifests say how the videos were made: steps 16, motion still for shaky.\n" in text
+
+
+def test_methods_section_says_how_videos_were_made_as_far_as_manifests_do(outputs, comparison):
+    settings = json.loads((outputs / "scores/round/settings.json").read_text(encoding="utf-8"))
+    given = [{"steps": "16", "motion": "drift-forward or still"}, {"steps": "16"}, {}]
+    methods = [method | {"generator": made} for method, made in zip(comparison["methods"], given, strict=True)]
+    a, b, _ = LABELS
+    assert methods_section(comparison | {"methods": methods}, settings, comparison["made"])[1] == (
+        f"Of {a} and {b} the manifests say how the videos were made: steps 16, motion drift-forward or still for {a}."
+    )
 
 
 def test_methods_section_gives_floors_and_what_was_refused(outputs, comparison):
     settings = json.loads((outputs / "scores/round/settings.json").read_text(encoding="utf-8"))
     measured = {"seam_ratio": comparison["metrics"]["seam_ratio"] | {"floor": {"mean": 0.1784, "high": 0.31}}}
     told = comparison | {"metrics": measured, "refused": {"kid": "no number: 2 videos against 40"}}
-    text = methods_section(told, settings, comparison["made"])[3]
+    text = methods_section(told, settings, comparison["made"])[4]
     assert text == (
         "Between two halves of the reference, alike by design, seam_ratio reads 0.178 (up to 0.31). "
         "kid has no number: 2 videos against 40."
     )
-    assert len(methods_section(comparison, settings, comparison["made"])) == 4
+    assert len(methods_section(comparison, settings, comparison["made"])) == 5
 
 
 def test_a_row_per_video_for_dvc(outputs):
