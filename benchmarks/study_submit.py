@@ -1,9 +1,12 @@
 """How long saving a trial takes: 31 raters at once, every submit sent twice, SQLite and, if there is one, PostgreSQL.
 
-    python -m benchmarks.study_submit [--raters 31] [--mode half]
+    python -m benchmarks.study_submit [--raters 31] [--mode half] [--pause 2]
 
-PostgreSQL is measured when PANOBENCH_TEST_POSTGRES names a server (its `panobench_benchmark` schema is made anew).
-A rater reads for half a minute between two submits; here nobody waits, so this is the worst that 31 raters can do.
+Two times for each database: of the transaction alone, by threads that wait for nothing, which is the worst that so many
+raters can do; and as a rater sees it, from the press of the button until the next page has arrived whole from a real
+server, by sessions that speak Streamlit's websocket protocol and think for --pause seconds before a press, on average.
+Real raters take half a minute. PostgreSQL is measured when PANOBENCH_TEST_POSTGRES names a server (its
+`panobench_benchmark` schema is made anew).
 """
 
 import json
@@ -53,20 +56,42 @@ def rate(store: Store, _: int) -> list[float]:
     return seconds
 
 
-def measure(bundle: Bundle, url: str, raters: int) -> list[float]:
-    """Seconds of every submit of ``raters`` raters at once; raises if an answer is missing or there twice."""
-    from study_app.export import votes
-    from study_app.session import session_length
-
+def through_the_store(bundle: Bundle, url: str, raters: int) -> list[float]:
+    """Seconds of every transaction of ``raters`` raters at once."""
     store = Store(bundle, url)
     with ThreadPoolExecutor(raters) as pool:
         seconds = [value for values in pool.map(lambda index: rate(store, index), range(raters)) for value in values]
-    stored = votes(store)
-    expected = raters * session_length(bundle) * len(bundle.criteria)
-    store.close()
-    if len(stored) != expected:
-        raise RuntimeError(f"{len(stored)} answers are stored, {expected} were given")
+    require_all(store, raters)
     return seconds
+
+
+def through_the_app(bundle: Bundle, url: str, raters: int, pause: float, log: Path) -> list[float]:
+    """Seconds from every submit to the next page, of ``raters`` sessions of one server at once."""
+    from tests.study_app.small import Server
+    from tests.study_app.visitor import walk
+
+    server = Server(bundle.folder, url, log)
+    server.start()
+    try:
+        with ThreadPoolExecutor(raters) as pool:
+            walks = list(
+                pool.map(lambda _: walk(server.url, bundle, lambda *_: bundle.choices[0], pause=pause), range(raters))
+            )
+    finally:
+        server.kill()
+    require_all(Store(bundle, url), raters)
+    return [seconds for one in walks for seconds in one.seconds]
+
+
+def require_all(store: Store, raters: int) -> None:
+    """Raise if an answer is missing or there twice; closes the store."""
+    from study_app.export import votes
+    from study_app.session import session_length
+
+    stored, expected = len(votes(store)), raters * session_length(store.bundle) * len(store.bundle.criteria)
+    store.close()
+    if stored != expected:
+        raise RuntimeError(f"{stored} answers are stored, {expected} were given")
 
 
 def empty_schema(server: str) -> str:
@@ -87,22 +112,27 @@ def empty_schema(server: str) -> str:
 @click.command(help=__doc__)
 @click.option("--raters", default=31, show_default=True, type=click.IntRange(1, 200))
 @click.option("--mode", default="half", show_default=True, type=click.Choice(["half", "full", "best-of-four"]))
-def main(raters: int, mode: str) -> None:
-    """Print one line per database."""
-    with tempfile.TemporaryDirectory() as folder:
-        bundle = make_bundle(Path(folder), mode)
-        places = {"SQLite": str(Path(folder) / "votes.sqlite")}
-        if server := os.environ.get("PANOBENCH_TEST_POSTGRES"):
-            places["PostgreSQL"] = empty_schema(server)
-        for name, url in places.items():
-            start = time.perf_counter()
-            seconds = measure(bundle, url, raters)
-            p50, p99 = np.percentile(seconds, [50, 99]) * 1000
-            took = time.perf_counter() - start
-            click.echo(
-                f"{name:<10}  {raters} raters, {len(seconds)} trials saved in {took:.1f} s: "
-                f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, longest {max(seconds) * 1000:.1f} ms"
-            )
+@click.option("--pause", default=2.0, show_default=True, type=click.FloatRange(0), help="Mean seconds before a press.")
+def main(raters: int, mode: str, pause: float) -> None:
+    """Print two lines per database."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        bundle = make_bundle(folder, mode)
+        server = os.environ.get("PANOBENCH_TEST_POSTGRES")
+        for database in ("SQLite", *(["PostgreSQL"] if server else [])):
+            for what in ("store", "app"):
+                url = empty_schema(server) if server and database == "PostgreSQL" else str(folder / f"{what}.sqlite")
+                start = time.perf_counter()
+                if what == "store":
+                    seconds = through_the_store(bundle, url, raters)
+                else:
+                    seconds = through_the_app(bundle, url, raters, pause, folder / "server.log")
+                took = time.perf_counter() - start
+                p50, p99 = np.percentile(seconds, [50, 99]) * 1000
+                click.echo(
+                    f"{database:<10}  {what:<5}  {raters} raters, {len(seconds)} trials saved in {took:.1f} s: "
+                    f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, longest {max(seconds) * 1000:.1f} ms"
+                )
 
 
 if __name__ == "__main__":

@@ -116,7 +116,8 @@ def _choose_language(store: Store, token: str | None) -> None:
     names = {language: bundle.texts(language).name for language in bundle.settings.languages}
     if len(names) == 1:
         return
-    current = (store.rater(token).language if token and store.rater(token) else None) or _browser_language(bundle)
+    rater = store.rater(token) if token else None
+    current = (rater.language if rater else None) or _browser_language(bundle)
     st.selectbox(
         bundle.texts(current).landing.language,
         list(names),

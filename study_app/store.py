@@ -8,7 +8,6 @@ import hashlib
 import os
 import secrets
 import sqlite3
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from study_app import leases
 from study_app.bundle import Bundle, project_root
 from study_app.design import criterion_order
 from study_app.session import PRACTICE, expected
+from study_app.turns import Turns
 
 TOKEN_BYTES = 16  # 128 bits
 LOCK_SECONDS = 20.0
@@ -105,7 +105,7 @@ class Store:
         self.url = db.as_url(url or default_database(bundle))
         self.place = self.url.database or str(self.url)
         # SQLite's own waiting is polling, and unfair: threads of this process take turns first.
-        self._turn = threading.Lock() if self.url.get_backend_name() == "sqlite" else nullcontext()
+        self._turn = Turns() if self.url.get_backend_name() == "sqlite" else nullcontext()
         try:
             self._engine = db.make_engine(self.url, lock_seconds)
         except (SQLAlchemyError, ImportError) as error:

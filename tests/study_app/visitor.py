@@ -6,6 +6,7 @@ ours reports with ``setStateValue`` is a JSON object under the component's widge
 """
 
 import json
+import random
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -171,7 +172,7 @@ class Walk:
     pauses: int
 
 
-def walk(url: str, bundle: Bundle, choose: Callable[[str, str], str], query: str = "") -> Walk:
+def walk(url: str, bundle: Bundle, choose: Callable[[str, str], str], query: str = "", pause: float = 0.0) -> Walk:
     """One rater from the landing page, or a personal link, to the completion code, every submit sent twice.
 
     The second time is, in turn, at once (a double click), after the page has moved on (a message that the network sent
@@ -182,6 +183,7 @@ def walk(url: str, bundle: Bundle, choose: Callable[[str, str], str], query: str
         bundle: that it shows.
         choose: (trial id, criterion) to the answer.
         query: of the address, with a token.
+        pause: seconds for which the rater thinks before a submit, on average.
     """
     texts, seconds, pauses = bundle.texts(), [], 0
     with Visitor(url, query) as visitor:
@@ -192,6 +194,7 @@ def walk(url: str, bundle: Bundle, choose: Callable[[str, str], str], query: str
             fill(visitor, bundle, lambda criterion, trial=trial: choose(trial, criterion))
             twice = ("at once", "afterwards", "other tab")[len(seconds) % 3]
             other = Visitor(url, visitor.query) if twice == "other tab" else None
+            time.sleep(random.uniform(0, 2 * pause))
             start = time.perf_counter()
             message = visitor.press(texts.trial.submit)
             if twice == "at once":
