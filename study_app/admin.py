@@ -17,7 +17,7 @@ from study_app.bundle import KEY_FILE, load_key
 from study_app.export import as_csv, as_json, make_codebook, neutralise, table, votes
 from study_app.organiser import balance, closed_at, progress, revoke, seconds_per_trial, set_closed
 from study_app.pages import frame_page, open_store
-from study_app.screening import FLAGS, flags
+from study_app.screening import flags, meanings
 from study_app.store import Store
 from study_app.transfer import dump
 
@@ -141,7 +141,7 @@ def _invitations(store: Store) -> None:
         columns = st.columns([1, 2, 3], vertical_alignment="bottom")
         columns[0].number_input("How many", 1, 1000, 1, key="invite-count")
         columns[1].text_input("Note (no names, please)", key="invite-label", max_chars=100)
-        columns[2].text_input("Address of the app as raters see it", st.context.url or "", key="invite-url")
+        columns[2].text_input("Address of the app as raters see it", _base(st.context.url or ""), key="invite-url")
         st.form_submit_button("Make links", on_click=_invite, args=(store,))
     made = st.session_state.get("links")
     if made:
@@ -150,8 +150,13 @@ def _invitations(store: Store) -> None:
         st.download_button("Links as CSV", "link\n" + "\n".join(neutralise(x) for x in made) + "\n", "links.csv")
 
 
+def _base(url: str) -> str:
+    """The rater's page beside this one."""
+    return url.split("?")[0].rstrip("/").removesuffix("/organiser")
+
+
 def _invite(store: Store) -> None:
-    base = str(st.session_state["invite-url"]).split("?")[0].rstrip("/").removesuffix("/organiser")
+    base = _base(str(st.session_state["invite-url"]))
     label = st.session_state["invite-label"] or None
     tokens = store.invite(int(st.session_state["invite-count"]), label=label)
     st.session_state["links"] = [f"{base}/?rater={token}" for token in tokens]
@@ -164,7 +169,7 @@ def _raters(store: Store) -> None:
         {
             "id": row.id,
             "number": row.number,
-            "label": neutralise(row.label),  # this table can be downloaded for a spreadsheet
+            "label": neutralise(row.label or ""),  # this table can be downloaded for a spreadsheet
             "source": row.source,
             "answered": f"{row.answered} of {row.trials}" if row.trials else "",
             "seconds per trial": round(statistics.median(seconds[row.id]), 1) if row.id in seconds else None,
@@ -174,7 +179,8 @@ def _raters(store: Store) -> None:
         for row in progress(store)
     ]
     st.dataframe(rows, hide_index=True)
-    st.caption("Flags: " + "; ".join(f"{name}: {meaning}" for name, meaning in FLAGS.items()))
+    explained = meanings(store.bundle.settings.screening)
+    st.caption("Flags:\n" + "\n".join(f"- **{name}**: {meaning}" for name, meaning in explained.items()))
     with st.form("revoke", border=False):
         st.multiselect("Links to revoke", [row["id"] for row in rows if row["state"] != "revoked"], key="revoke-ids")
         st.form_submit_button("Revoke", on_click=_revoke, args=(store,))

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from core.files import write_json, write_text
 from study_app import database as db
 from study_app.bundle import Bundle, Key
-from study_app.screening import FLAGS, favoured, flags
+from study_app.screening import favoured, flags, meanings
 from study_app.session import PRACTICE, expected
 from study_app.store import Store
 
@@ -180,7 +180,7 @@ def make_codebook(bundle: Bundle, key: Key) -> dict[str, Any]:
         "methods": sorted(method.name for method in key.methods.values()),
         "prompts": bundle.prompts,
         "screening": settings.screening.model_dump(),
-        "flags": FLAGS,
+        "flags": meanings(settings.screening),
         "scores": "only rows with kind = scored are the design's; the others are controls",
         "csv": "UTF-8; a text cell that begins with = + - @ ' or a control character has one more apostrophe before it",
     }

@@ -53,6 +53,7 @@ class Player {
   // until they are loaded, or until the rater does something.
   reveal(trial) {
     const over = new AbortController();
+    const page = this.root.host?.closest(".st-key-trial") ?? this.box;  // with the progress and the description
     for (const name of ["wheel", "pointerdown", "keydown"]) {
       window.addEventListener(name, () => over.abort(), { capture: true, signal: over.signal });
     }
@@ -60,7 +61,7 @@ class Player {
     const step = (time) => {
       if (over.signal.aborted) return;
       if (this.stop.signal.aborted || this.trial !== trial || time > (until ?? Infinity)) return void over.abort();
-      this.box.scrollIntoView({ block: "start" });
+      page.scrollIntoView({ block: "start" });
       if (this.loaded || this.box.dataset.status === "error") until ??= time + SETTLING;
       requestAnimationFrame(step);
     };
@@ -199,7 +200,9 @@ class Player {
     this.set({ layout, top: again ? 1 - this.state.top : this.state.top });
   }
 
+  // Whoever turns or zooms needs the hint no more.
   turn(yaw, pitch) {
+    this.box.dataset.touched = "";
     if (this.state.mode !== "flat") this.set({ mode: "look", yaw: this.state.yaw + yaw, pitch: this.state.pitch + pitch });
   }
 
@@ -213,6 +216,7 @@ class Player {
   // Returns whether the view changed, so that the page scrolls on at the end of the range.
   zoom(factor) {
     const before = this.state.fov;
+    this.box.dataset.touched = "";
     if (this.state.mode === "flat") return false;
     this.set({ fov: before * factor });
     return this.state.fov !== before;

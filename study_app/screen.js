@@ -66,6 +66,7 @@ class Screen {
   // Decode all frames of a clip: seek to the middle of each frame's time and copy what the video shows then.
   async load(url, { frames, fps, width, height }, alive, progress) {
     const gl = this.gl;
+    if (this.texture && this.url === url.href) return;  // the feedback shows the videos of its trial once more
     const response = await fetch(url, { credentials: "same-origin" });
     if (!response.ok) throw new Error(`HTTP ${response.status}`);
     const source = URL.createObjectURL(await response.blob());
@@ -96,6 +97,7 @@ class Screen {
       if (gl.getError() !== gl.NO_ERROR) throw new Error("out of graphics memory");
       gl.deleteTexture(this.texture);
       this.texture = texture;
+      this.url = url.href;
     } catch (error) {
       gl.deleteTexture(texture);
       throw error;

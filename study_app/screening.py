@@ -10,17 +10,20 @@ from study_app.organiser import seconds_between
 from study_app.params import Screening
 from study_app.session import GOLD, IDENTICAL, REPEATED, SCORED, expected
 
-#: Flag -> meaning, for the codebook.
-FLAGS = {
-    "gold": "missed more than screening.gold_missed of the gold trials",
-    "fast": "median time of a trial below screening.seconds",
-    "same": "one answer makes up more than screening.same_answer of all scored answers",
-    "side": "left, or right, makes up more than screening.one_side of the scored answers that are no ties",
-    "contradiction": "more than screening.contradicted of the answers to repeated pairs favour the other method",
-    "identical": "never answered that a clip and itself are alike",
-}
 #: With fewer answers than this a share says nothing.
 FEWEST = 10
+
+
+def meanings(rules: Screening) -> dict[str, str]:
+    """What each flag says under the rules of a study, for the organiser and the codebook."""
+    return {
+        "gold": f"missed more than {rules.gold_missed:.0%} of the gold trials",
+        "fast": f"median time of a trial below {rules.seconds:g} seconds",
+        "same": f"one answer makes up more than {rules.same_answer:.0%} of all scored answers",
+        "side": f"left, or right, makes up more than {rules.one_side:.0%} of the scored answers that are no ties",
+        "contradiction": f"more than {rules.contradicted:.0%} of the answers to repeated pairs favour the other method",
+        "identical": "never answered that a clip and itself are alike",
+    }
 
 
 def flags(bundle: Bundle, votes: Iterable[Any]) -> dict[str, list[str]]:

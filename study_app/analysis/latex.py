@@ -7,13 +7,14 @@ from study_app.analysis.wording import count, p_value, percent, spread
 
 _SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "|": r"\textbar{}", '"': "''", "[": "{[}", "*": "{*}",  # the last two would belong to the \\ of the row before
     "≈": r"$\approx$", "→": r"$\to$", "<": r"$<$", ">": r"$>$", "–": "--", "×": r"$\times$",
 }  # fmt: skip
 
 
 def escape(text: str) -> str:
-    """Text that LaTeX sets as it stands."""
-    return "".join(_SPECIAL.get(character, character) for character in text)
+    """Text that LaTeX sets as it stands, in one line."""
+    return "".join(_SPECIAL.get(character, character) for character in " ".join(text.split()))
 
 
 def tables(result: Mapping[str, Any]) -> str:
@@ -66,7 +67,7 @@ def _pairs(result: Mapping[str, Any]) -> str:
         for row in entry["pairs"]
     ]
     head = ["Criterion", "Methods", "Wins", "Ties", "Losses", "Win rate, %", "Interval"]
-    return _table("Raw answers of each pair; a tie is half a win.", "tab:study-pairs", head, rows, "llrrrrr")
+    return _table("Raw answers of each pair; a tie is half a win.", "tab:study-pairs", head, _grouped(rows), "llrrrrr")
 
 
 def _tests(result: Mapping[str, Any]) -> str:
@@ -83,15 +84,18 @@ def _tests(result: Mapping[str, Any]) -> str:
         for test in result["tests"][family]
     ]
     caption = f"{family.capitalize()} tests: exact sign flips over raters, Holm for {len(rows)}."
-    return _table(caption, "tab:study-tests", ["Criterion", "Methods", "Raters", "$p$", "$p$, Holm"], rows, "llrrr")
+    return _table(
+        caption, "tab:study-tests", ["Criterion", "Methods", "Raters", "$p$", "$p$, Holm"], _grouped(rows), "llrrr"
+    )
 
 
 def _table(caption: str, label: str, head: Sequence[str], rows: Sequence[Sequence[str]], columns: str = "") -> str:
     set_rows = [" & ".join(escape(cell) for cell in row) + r" \\" for row in rows]
-    titles = " & ".join(cell if cell.startswith("$") else escape(cell) for cell in head)
+    titles = " & ".join(cell if cell.startswith("$") else _stacked(cell) for cell in head)
     return "\n".join(
         [
             r"\begin{table}",
+            r"\centering\small\setlength{\tabcolsep}{4pt}",
             rf"\caption{{{escape(caption)}}}\label{{{label}}}",
             rf"\begin{{tabular}}{{{columns or 'l' + 'r' * (len(head) - 1)}}}",
             r"\toprule",
@@ -103,3 +107,15 @@ def _table(caption: str, label: str, head: Sequence[str], rows: Sequence[Sequenc
             r"\end{table}",
         ]
     )
+
+
+def _stacked(title: str) -> str:
+    """A column's title on two lines, so that the table fits between the margins of a page."""
+    lines = [escape(part) for part in title.split(maxsplit=1)]
+    return lines[0] if len(lines) == 1 else r"\shortstack[r]{" + r" \\ ".join(lines) + "}"
+
+
+def _grouped(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Rows whose first cell stands only where it changes."""
+    before = ["", *(row[0] for row in rows)]
+    return [["" if row[0] == last else row[0], *row[1:]] for last, row in zip(before, rows, strict=False)]
