@@ -47,7 +47,7 @@ def recipes(params_file: Path) -> None:
 def generate(
     method: str, params_file: Path, upscale: int | None, motion: str | None, rank: int | None, world: int | None
 ) -> None:
-    r"""Generate the prompt set's videos with METHOD; a killed run goes on where it stopped.
+    """Generate the prompt set's videos with METHOD; a killed run goes on where it stopped.
 
     \b
     Several processes share the work without talking to each other; the videos are the same to the bit:

@@ -16,7 +16,7 @@ from core.params import load_params
 @click.argument("name")
 @params_option
 def train(name: str, params_file: Path) -> None:
-    r"""Train the model NAME of params.yaml; a killed run goes on where it stopped.
+    """Train the model NAME of params.yaml; a killed run goes on where it stopped.
 
     \b
     On several GPUs or hosts, with the same results as one process of the same rows per step (batch x

@@ -22,7 +22,7 @@ from evaluation.options import request_of, scoring_options
 def score(
     videos: Path, out: Path | None, method: str | None, rank: int | None, world: int | None, **options: Any
 ) -> None:
-    r"""Score the panoramic videos in VIDEOS: a folder, or a manifest.jsonl.
+    """Score the panoramic videos in VIDEOS: a folder, or a manifest.jsonl.
 
     \b
       panobench score my_videos

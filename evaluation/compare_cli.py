@@ -37,7 +37,7 @@ def compare(
     votes: Path | None,
     **options: Any,
 ) -> None:
-    r"""Put methods side by side in one HTML page, with intervals, videos, frames and seams.
+    """Put methods side by side in one HTML page, with intervals, videos, frames and seams.
 
     \b
       panobench compare my_method their_method --prompts prompts.csv     (folders of videos: scored first)

@@ -21,19 +21,30 @@ _database = click.option(
 )
 
 
-@click.group()
-def study() -> None:
-    """Prepare, serve, export and analyse the human study.
+class _InOrder(click.Group):
+    """A group that lists its commands in their order of use."""
 
-    A study compares the videos of two or more methods, in pairs, blinded, on five criteria.
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """As they were added."""
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder)
+def study() -> None:
+    """Prepare, serve, watch and analyse the human study.
+
+    A study compares the videos of two or more methods, in pairs or all at once, blinded, on five criteria.
+    docs/study.md tells the whole way.
+
+    \b
+      panobench study prepare A/manifest.jsonl B/manifest.jsonl --out study
+      panobench study serve --bundle study
+      panobench study invite --bundle study --count 40 --url https://study.example.org > links.txt
+      panobench study analyse --bundle study
     """
 
 
-study.add_command(analyse)
-study.add_command(power)
-
-
-@study.command()
+@study.command(short_help="Turn manifests of several methods into a blinded bundle.")
 @click.argument("manifests", nargs=-1, type=click.Path(path_type=Path), metavar="[MANIFEST]...")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the bundle.")
 @click.option(
@@ -72,13 +83,17 @@ def prepare(manifests: tuple[Path, ...], out: Path, params_path: Path | None, ke
     click.echo(f"show it with `panobench study serve --bundle {out}`")
 
 
-@study.command()
+@study.command(short_help="Check everything, then run the web app.")
 @_bundle
 @_database
 @click.option("--address", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8501, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--port", default=8501, show_default=True, type=click.IntRange(1, 65535), help="To listen on.")
 def serve(bundle: Path | None, database: str | None, address: str, port: int) -> None:
-    """Check the bundle, the database and the port, then run the web app until Ctrl-C."""
+    """Check the bundle, the database and the port, then run the web app until Ctrl-C.
+
+    It listens on this machine only; put a reverse proxy with TLS before it. PANOBENCH_ADMIN_PASSWORD, of 12 characters
+    or more, opens the organiser's page at /organiser.
+    """
     import os
     import sys
 
@@ -93,7 +108,7 @@ def serve(bundle: Path | None, database: str | None, address: str, port: int) ->
     os.execv(sys.executable, [sys.executable, "-m", "streamlit", *arguments])
 
 
-@study.command()
+@study.command(short_help="Print personal links, one a line.")
 @_bundle
 @_database
 @click.option("--count", default=1, show_default=True, type=click.IntRange(1, 10_000), help="How many links to make.")
@@ -106,7 +121,7 @@ def invite(bundle: Path | None, database: str | None, count: int, label: str | N
         click.echo(f"{url.rstrip('/')}/?rater={token}")
 
 
-@study.command()
+@study.command(short_help="Print how far each rater has come.")
 @_bundle
 @_database
 def status(bundle: Path | None, database: str | None) -> None:
@@ -129,7 +144,7 @@ def status(bundle: Path | None, database: str | None) -> None:
         click.echo(f"{rater.number:4d}  {rater.id}  {rater.answered:3d} of {rater.trials} pages  {rater.source}{said}")
 
 
-@study.command()
+@study.command(short_help="Make links invalid.")
 @_bundle
 @_database
 @click.argument("raters", nargs=-1, required=True, metavar="RATER...")
@@ -140,7 +155,7 @@ def revoke(bundle: Path | None, database: str | None, raters: tuple[str, ...]) -
     click.echo(f"{organiser.revoke(_open(bundle, database), list(raters))} links revoked")
 
 
-@study.command()
+@study.command(short_help="Take no more raters; results may be looked at.")
 @_bundle
 @_database
 @click.option("--open", "again", is_flag=True, help="Open a closed study again.")
@@ -153,7 +168,7 @@ def close(bundle: Path | None, database: str | None, again: bool) -> None:
     click.echo(f"study {store.study_id} is {'open' if again else 'closed'}")
 
 
-@study.command("export")
+@study.command("export", short_help="Write all votes, and a codebook beside them.")
 @_bundle
 @_database
 @click.option("--key", "key_path", type=click.Path(path_type=Path), help="key.json, if it is not in the bundle.")
@@ -172,7 +187,7 @@ def export_(bundle: Path | None, database: str | None, key_path: Path | None, ou
     click.echo(f"{count} answers in {out}, explained in {codebook}")
 
 
-@study.command("import")
+@study.command("import", short_help="Fill an empty database from an export.")
 @click.argument("votes", type=click.Path(path_type=Path))
 @_bundle
 @_database
@@ -184,7 +199,7 @@ def import_(votes: Path, bundle: Path | None, database: str | None) -> None:
     click.echo(f"{import_votes(store, votes)} answers in {store.place}")
 
 
-@study.command()
+@study.command(short_help="Write everything that the database holds.")
 @_bundle
 @_database
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="JSON file.")
@@ -196,7 +211,7 @@ def backup(bundle: Path | None, database: str | None, out: Path) -> None:
     click.echo(f"backup in {out}")
 
 
-@study.command()
+@study.command(short_help="Fill an empty database from a backup.")
 @click.argument("file", type=click.Path(path_type=Path))
 @_bundle
 @_database
@@ -206,6 +221,10 @@ def restore(file: Path, bundle: Path | None, database: str | None) -> None:
 
     store = _open(bundle, database)
     click.echo(f"{restore_backup(store, file)} answers in {store.place}")
+
+
+study.add_command(analyse)
+study.add_command(power)
 
 
 def _open(folder: Path | None, database: str | None) -> "Store":

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -48,6 +49,22 @@ def test_every_command_exists_under_its_name(name: str) -> None:
     assert isinstance(command, click.Command)
     assert command.name == name
     assert command.help
+
+
+def commands(command: click.Command, *names: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """The command and all below it, by the words that call them."""
+    yield names, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            yield from commands(command.get_command(context, name), *names, name)
+
+
+def test_every_help_keeps_the_lines_of_its_examples() -> None:
+    for names, _ in commands(panobench.cli):
+        shown = CliRunner().invoke(panobench.cli, [*names, "--help"]).output
+        assert shown.startswith("Usage:"), names
+        assert "\\b" not in shown, f"{names}: click wants the character \\b, so the docstring must not be raw"
 
 
 def test_a_missing_package_breaks_only_its_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,7 +145,7 @@ _KEYS = {
 def build(
     raw: Path, out: Path, until: str, params_file: Path, rank: int | None, world: int | None, **given: Any
 ) -> None:
-    r"""Build a training set in --out from the footage in RAW (any depth, any format that FFmpeg reads).
+    """Build a training set in --out from the footage in RAW (any depth, any format that FFmpeg reads).
 
     Sizes and models are those of --params unless an option says otherwise. Run the same command again after a kill; it
     goes on where it stopped, and a finished step is not done again.

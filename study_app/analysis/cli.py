@@ -7,7 +7,7 @@ import click
 DEFAULT_PARAMS = Path("params.yaml")
 
 
-@click.command()
+@click.command(short_help="Turn votes into shares with intervals, and tests.")
 @click.argument("export", required=False, type=click.Path(path_type=Path))
 @click.option("--bundle", type=click.Path(path_type=Path), help="Study bundle; by default the newest outputs/*/study.")
 @click.option(
@@ -37,7 +37,7 @@ def analyse(
     labels: tuple[str, ...],
     resamples: int | None,
 ) -> None:
-    r"""Turn votes into shares with intervals, tests and figures: HTML, JSON and LaTeX.
+    """Turn votes into shares with intervals, tests and figures: HTML, JSON and LaTeX.
 
     EXPORT is a .csv or .json that `panobench study export` wrote; without it the database of the study is read, and
     where there is no database, an export in votes/ that is named after the study. Both give the same numbers. Without
@@ -83,7 +83,7 @@ class _Numbers(click.ParamType):
         return numbers
 
 
-@click.command()
+@click.command(short_help="Simulate how many raters and prompts are needed.")
 @click.option("--raters", type=_Numbers(int, 1), default="16,24,31,40", show_default=True, help="Raters who finish.")
 @click.option("--prompts", type=_Numbers(int, 0), default="8,16", show_default=True, help="Prompts in the study.")
 @click.option(
@@ -105,7 +105,7 @@ class _Numbers(click.ParamType):
 @click.option("--target", type=click.FloatRange(0.05, 0.99), default=0.8, show_default=True, help="Power wanted.")
 @click.option("--level", type=click.FloatRange(0.001, 0.2), default=0.05, show_default=True, help="Of the tests.")
 @click.option("--simulations", type=click.IntRange(20, 20_000), default=400, show_default=True, help="Per design.")
-@click.option("--seed", type=click.IntRange(0), default=360, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=360, show_default=True, help="Of the simulation.")
 @click.option("--out", type=click.Path(path_type=Path), default="study_power", show_default=True, help="Folder.")
 def power(
     raters: list[int],
@@ -124,7 +124,7 @@ def power(
     seed: int,
     out: Path,
 ) -> None:
-    r"""Simulate how many raters and prompts a study needs.
+    """Simulate how many raters and prompts a study needs.
 
     Votes are drawn through the study's own design and tested as `panobench study analyse` does. Power: the chance that
     the proposed method is found better than the strongest other one, after Holm's correction. After ± stands the Monte
