@@ -41,7 +41,7 @@ class Clip:
     truth: np.ndarray  # (F-1,2,H,2H) float32, pixels
 
 
-def crossing_clips(count: int, height: int, frames: int, seed: int = 1) -> Iterator[Clip]:
+def crossing_clips(count: int, height: int, frames: int, seed: int) -> Iterator[Clip]:
     """Clips of the reference stream whose flow leads over the seam by half a pixel or more, in the mean."""
     rays = erp_directions(2 * height, 4 * height).numpy()
     directions = erp_directions(height, 2 * height).numpy()
@@ -76,14 +76,14 @@ def by_band(errors: np.ndarray, columns: np.ndarray) -> list[float]:
 
 
 def measure(
-    clips: int, height: int, frames: int, backend: str, weights: str | None
+    clips: int, height: int, frames: int, backend: str, weights: str | None, seed: int
 ) -> dict[str, dict[str, list[float]]]:
     """Place -> way -> errors in degrees, by band and overall, means over the clips."""
     estimator = make_estimator(backend, weights)
     seam = np.r_[0 : height // 8, 2 * height - height // 8 : 2 * height]
     places = {"all longitudes": np.arange(2 * height), "at the seam": seam}
     sums = {place: {way: np.zeros(len(BANDS) + 1) for way in WAYS} for place in places}
-    for clip in tqdm(crossing_clips(clips, height, frames), total=clips, desc="flow", unit="clip"):
+    for clip in tqdm(crossing_clips(clips, height, frames, seed), total=clips, desc="flow", unit="clip"):
         for way, options in WAYS.items():
             errors = errors_of(clip, estimate_flow(clip.frames, estimator, **options))
             for place, columns in places.items():
@@ -102,16 +102,17 @@ def table(result: dict[str, dict[str, list[float]]]) -> str:
 
 
 @click.command(help=__doc__)
-@click.option("--clips", default=12, show_default=True, type=click.IntRange(1))
+@click.option("--clips", default=64, show_default=True, type=click.IntRange(1))
 @click.option("--height", default=128, show_default=True, type=click.IntRange(32), help="Rows of the panoramas.")
 @click.option("--frames", default=3, show_default=True, type=click.IntRange(2))
+@click.option("--seed", default=11, show_default=True, help="Of the scenes.")
 @click.option("--backend", default="dis", show_default=True, type=click.Choice(["dis", "raft", "panoflow"]))
 @click.option("--weights", help="Checkpoint of raft or panoflow.")
 @click.option("--out", default="outputs/benchmarks", show_default=True, type=click.Path(path_type=Path))
-def main(clips: int, height: int, frames: int, backend: str, weights: str | None, out: Path) -> None:
+def main(clips: int, height: int, frames: int, seed: int, backend: str, weights: str | None, out: Path) -> None:
     """Write flow-BACKEND.json and .md, and print the table."""
-    result = measure(clips, height, frames, backend, weights)
-    settings = {"clips": clips, "height": height, "frames": frames, "backend": backend}
+    result = measure(clips, height, frames, backend, weights, seed)
+    settings = {"clips": clips, "height": height, "frames": frames, "seed": seed, "backend": backend}
     write_json(out / f"flow-{backend}.json", {"settings": settings, "bands": BANDS, "degrees": result})
     write_text(out / f"flow-{backend}.md", table(result))
     click.echo(table(result))

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from core.errors import PanobenchError, did_you_mean
-from core.flow.poles import with_poles
+from core.flow.planes import moved_planes
+from core.flow.poles import gain, misfit, over_poles, with_poles
 
 BACKENDS = ("dis", "raft", "panoflow")
 
@@ -85,7 +86,10 @@ def estimate_flow(
     its halves swapped, turn the second result back, and keep the shorter vector at each pixel. The vector is kept as a
     whole: the released code takes the signed minimum of each component, which pulls noise towards the left and up.
     Both pictures are continued around the sphere before the estimation, so that a patch at an edge sees its
-    neighbours. How much better that is, by latitude: `benchmarks/flow_accuracy.py`.
+    neighbours. Towards the poles a panorama is drawn out along its rows, and with it every motion, so that of two
+    noisy estimates the shorter one is too short: there the mean of two looks at half the columns, or with `tangent` a
+    look at views of the poles, is followed where it explains the next frame better. How much better all that is, by
+    latitude: `benchmarks/flow_accuracy.py`.
 
     Args:
         frames: uint8 RGB ``(F, H, 2H, 3)``.
@@ -112,21 +116,53 @@ def estimate_flow(
         flow[t] = _cyclic(estimator, *pair) if cyclic else estimator.flow(*pair)
         if tangent:
             flow[t] = with_poles(estimator, *pair, flow[t])
+        elif cyclic:
+            flow[t] = _with_narrow(estimator, *pair, flow[t])
     return flow
 
 
 def _cyclic(estimator: Estimator, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    half = a.shape[1] // 2
-    direct = _continued(estimator, a, b)
-    swapped = np.roll(_continued(estimator, np.roll(a, half, 1), np.roll(b, half, 1)), -half, axis=2)
+    direct, swapped = _two_looks(estimator, a, b)
     shorter = np.square(direct).sum(0) <= np.square(swapped).sum(0)
     return np.where(shorter, direct, swapped)
 
 
-def _continued(estimator: Estimator, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Flow ``(2, H, W)`` of two pictures, continued around the sphere by an eighth on either side."""
-    width = a.shape[1]
+def _with_narrow(estimator: Estimator, a: np.ndarray, b: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """The flow ``(2, H, W)`` of two prepared panoramas, with that at half the columns where it fits better."""
+    direct, swapped = _two_looks(estimator, a, b, narrow=2)
+    mean, around = direct + _within_half_a_turn(swapped - direct) / 2, over_poles(b)
+    before, after = (misfit(a, around, moved_planes(torch.from_numpy(part)[None])[1][:, 0]) for part in (flow, mean))
+    return _within_half_a_turn(flow + gain(before, after) * _within_half_a_turn(mean - flow))
+
+
+def _within_half_a_turn(flow: np.ndarray) -> np.ndarray:
+    """The same vectors ``(2, H, W)`` with u the shorter way around."""
+    width = flow.shape[2]
+    return np.stack((flow[0] - width * np.rint(flow[0] / width), flow[1]))
+
+
+def _two_looks(estimator: Estimator, a: np.ndarray, b: np.ndarray, narrow: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Flow ``(2, H, W)`` of two pictures, and of the same with their halves swapped, turned back."""
+    half = a.shape[1] // 2
+    direct = _continued(estimator, a, b, narrow)
+    swapped = _continued(estimator, np.roll(a, half, 1), np.roll(b, half, 1), narrow)
+    return direct, np.roll(swapped, -half, axis=2)
+
+
+def _continued(estimator: Estimator, a: np.ndarray, b: np.ndarray, narrow: int) -> np.ndarray:
+    """Flow ``(2, H, W)`` of two pictures, continued around the sphere by an eighth on either side.
+
+    The estimator sees `narrow` times fewer columns.
+    """
+    height, width = a.shape[:2]
     margin = width // 8
     around = ((0, 0), (margin, margin)) + ((0, 0),) * (a.ndim - 2)
-    flow = estimator.flow(np.pad(a, around, mode="wrap"), np.pad(b, around, mode="wrap"))
+    pair = [np.pad(picture, around, mode="wrap") for picture in (a, b)]
+    wide = width + 2 * margin
+    if narrow > 1:
+        pair = [cv2.resize(picture, (wide // narrow, height), interpolation=cv2.INTER_AREA) for picture in pair]
+    flow = estimator.flow(*pair)
+    if narrow > 1:
+        u, v = (cv2.resize(part, (wide, height), interpolation=cv2.INTER_LINEAR) for part in flow)
+        flow = np.stack((u * (wide / (wide // narrow)), v)).astype(np.float32)
     return flow[:, :, margin : margin + width]

@@ -94,14 +94,14 @@ def with_poles(estimator: Estimator, a: np.ndarray, b: np.ndarray, flow: np.ndar
     """
     height = a.shape[0]
     result = flow.copy()
-    around = _over_poles(a), _over_poles(b)
+    around = over_poles(a), over_poles(b)
     for up in (True, False):
         cap = _cap(height, up)
         own = torch.from_numpy(np.ascontiguousarray(flow[:, cap.wide]))
         planar = unit_planes(cap.lon + own[0] * (math.pi / height), cap.lat - own[1] * (math.pi / height))
         seen = _seen(estimator, *around, cap)
-        before, after = (_misfit(a[cap.wide], around[1], ends, cap) for ends in (planar, seen))
-        weight = cap.share * torch.from_numpy(_gain(before, after))
+        before, after = (misfit(a[cap.wide], around[1], ends)[cap.inner] for ends in (planar, seen))
+        weight = cap.share * torch.from_numpy(gain(before, after))
         ends = (1 - weight) * planar[:, cap.inner] + weight * seen[:, cap.inner]
         lon, lat = lonlat(ends)
         turn = torch.remainder(lon - cap.lon + math.pi, 2 * math.pi) - math.pi
@@ -130,21 +130,21 @@ def _seen(estimator: Estimator, a: np.ndarray, b: np.ndarray, cap: _Cap) -> Tens
     return torch.tensordot(cap.rotation, unit(rays), dims=1)
 
 
-def _misfit(a: np.ndarray, b: np.ndarray, ends: Tensor, cap: _Cap) -> np.ndarray:
+def misfit(a: np.ndarray, b: np.ndarray, ends: Tensor) -> np.ndarray:
     """Mean absolute difference, in grey levels, of each pixel's surroundings and where they go, float32 (h, W).
 
     Args:
-        a: rows ``cap.wide`` of a prepared panorama.
+        a: rows of a prepared panorama.
         b: the other one, continued by one pixel.
-        ends: (3, h', W).
-        cap: which pole.
+        ends: (3, h, W), where the pixels of ``a`` go.
     """
-    x, y = _pixel_of(ends, b.shape[0] - 2)
+    height = b.shape[0] - 2
+    x, y = _pixel_of(ends, height)
     moved = cv2.remap(b, x.numpy(), y.numpy(), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     difference = np.abs(moved.astype(np.float32) - a)
     difference = difference if difference.ndim == 2 else difference.mean(axis=2)
-    side = _reach(b.shape[0] - 2)
-    return cv2.blur(np.pad(difference, ((0, 0), (side, side)), mode="wrap"), (side, side))[cap.inner, side:-side]
+    side = _reach(height)
+    return cv2.blur(np.pad(difference, ((0, 0), (side, side)), mode="wrap"), (side, side))[:, side:-side]
 
 
 def _reach(height: int) -> int:
@@ -152,12 +152,12 @@ def _reach(height: int) -> int:
     return 2 * (height // 32) + 1
 
 
-def _gain(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+def gain(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """From 0, where the second misfit is no smaller, to 1, where it is smaller by more than noise makes it."""
     return ((before - after) / (0.05 * before + 0.1)).clip(0, 1)
 
 
-def _over_poles(picture: np.ndarray) -> np.ndarray:
+def over_poles(picture: np.ndarray) -> np.ndarray:
     """A panorama ``(H, W, ...)`` continued by one pixel around the sphere and over the poles."""
     half = picture.shape[1] // 2
     tall = np.concatenate((np.roll(picture[:1], half, 1), picture, np.roll(picture[-1:], half, 1)))
