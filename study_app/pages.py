@@ -261,7 +261,8 @@ def _done(texts: Texts, rater: Rater) -> None:
         st.title(texts.done.title, anchor=False)
         st.markdown(texts.done.text)
         st.markdown(texts.done.code)
-        st.code(rater.completion_code, language=None)
+        with st.container(key="code"):
+            st.code(rater.completion_code, language=None)
 
 
 def _withdraw(store: Store, texts: Texts, token: str) -> None:
