@@ -7,15 +7,11 @@ same trial with the same sides. Every change is one short transaction.
 import hashlib
 import os
 import secrets
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
 
 from core.errors import PanobenchError
 from study_app import database as db
@@ -23,10 +19,9 @@ from study_app import leases
 from study_app.bundle import Bundle, project_root
 from study_app.design import criterion_order
 from study_app.session import PRACTICE, expected
-from study_app.turns import Turns
+from study_app.transactions import LOCK_SECONDS, Transactions
 
 TOKEN_BYTES = 16  # 128 bits
-LOCK_SECONDS = 20.0
 
 
 class Refused(PanobenchError):
@@ -89,7 +84,7 @@ def token_hash(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-class Store:
+class Store(Transactions):
     """The votes of one study. Safe to share between threads."""
 
     def __init__(self, bundle: Bundle, url: str | None = None, lock_seconds: float = LOCK_SECONDS) -> None:
@@ -102,24 +97,9 @@ class Store:
         """
         self.bundle = bundle
         self.study_id = bundle.study.study_id
-        self.url = db.as_url(url or default_database(bundle))
-        self.place = self.url.database or str(self.url)
-        # SQLite's own waiting is polling, and unfair: threads of this process take turns first.
-        self._turn = Turns() if self.url.get_backend_name() == "sqlite" else nullcontext()
-        try:
-            self._engine = db.make_engine(self.url, lock_seconds)
-        except (SQLAlchemyError, ImportError) as error:
-            raise db.StoreError(f"database {self.place}: {error}") from error
-        with self._translated():
-            db.migrate(self._engine, self.place)
+        super().__init__(url or default_database(bundle), lock_seconds)
         with self.write() as connection:
             connection.execute(db.insert_once(connection, db.study), {"study_id": self.study_id})
-
-    def close(self) -> None:
-        """Give the connections back."""
-        self._engine.dispose()
-
-    # --- a rater's way ------------------------------------------------------------------------------------------------
 
     def invite(
         self, count: int = 1, source: str = "invited", label: str | None = None, language: str | None = None
@@ -293,36 +273,6 @@ class Store:
             leases.free(connection, row.id)
             values = dict.fromkeys(("label", "completed_at", "completion_code")) | {"withdrawn_at": now()}
             connection.execute(db.rater.update().where(db.rater.c.id == row.id).values(**values))
-
-    # --- transactions -------------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """One transaction that holds the write lock from its first statement (SQLite: BEGIN IMMEDIATE).
-
-        A transaction that reads first and writes later would fail at once with "database is locked" whenever another
-        one wrote in between. PostgreSQL locks the rows that are asked for instead.
-        """
-        with (
-            self._translated(),
-            self._turn,
-            self._engine.connect().execution_options(write=True) as connection,
-            connection.begin(),
-        ):
-            yield connection
-
-    @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """A transaction that changes nothing."""
-        with self._translated(), self._engine.connect() as connection:
-            yield connection
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except (SQLAlchemyError, sqlite3.Error) as error:
-            raise db.StoreError(f"{self.place}: {db.reason(error)}") from error
 
     def _holder(self, token: str) -> tuple[sa.ColumnElement[bool], ...]:
         valid = db.rater.c.revoked_at.is_(None)

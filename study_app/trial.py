@@ -5,6 +5,7 @@ from dataclasses import replace
 import streamlit as st
 
 from core.errors import PanobenchError
+from study_app.clicks import report_failure
 from study_app.player import labels, show_player
 from study_app.session import PRACTICE
 from study_app.store import Assignment, Rater, Store
@@ -108,18 +109,3 @@ def describe(store: Store, texts: Texts, kind: str, stimuli: tuple[str, ...], so
 
 def _drop_feedback() -> None:
     st.session_state.pop("feedback", None)
-
-
-def report_failure(message: str) -> None:
-    """Tell the rater that the last click was not saved; the reason is for the organiser's log."""
-    reason = st.session_state.pop("failed", None)
-    if reason:
-        log(reason)
-        st.error(message)
-
-
-def log(reason: str) -> None:
-    """A line for the organiser on the server's standard error."""
-    from streamlit.logger import get_logger
-
-    get_logger("panobench.study").error("panobench: error: %s", reason)
