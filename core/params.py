@@ -85,6 +85,12 @@ def _contradiction(params: Params) -> str | None:
             f"'dataset.frames' is {params.dataset.frames}, fewer than 'video.frames' ({video.frames}); "
             "a clip must hold at least one training window"
         )
+    source, watch = params.dataset.source, params.dataset.watch
+    if source != "nano" and watch is not None and Path(watch) != Path(source):
+        return (
+            f"'dataset.watch' is '{watch}' and 'dataset.source' '{source}'; "
+            f"set 'dataset.watch' to '{source}' too, so that DVC sees its files change"
+        )
     for kind, chosen, defined in (("models", run.models, params.training), ("methods", run.methods, params.methods)):
         for name in chosen:
             if name not in defined:

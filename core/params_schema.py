@@ -54,6 +54,8 @@ class Dataset(Section):
     """Where clips come from: the procedural world (`nano`), a folder of raw footage, or one in WEB360's layout."""
 
     source: str
+    #: What DVC looks at to see that the clips have changed: the folder that `source` names; of `nano` any file.
+    watch: str | None = None
     #: Clips of the procedural world; a folder gives all that it has.
     train_clips: Positive
     #: Never trained on; metrics that compare distributions read them.

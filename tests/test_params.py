@@ -73,6 +73,7 @@ def _rename(section: dict[str, Any], old: str, new: str) -> None:
         # Keys that are each fine and together are not.
         (lambda p: p["video"].update(width=64), "'video.width' is 64 and 'video.height' 64"),
         (lambda p: p["dataset"].update(frames=2), "'dataset.frames' is 2, fewer than 'video.frames'"),
+        (lambda p: p["dataset"].update(source="datasets/mine"), "set 'dataset.watch' to 'datasets/mine' too"),
         (lambda p: p["run"]["methods"].append("360dvdd"), "lists '360dvdd', which 'methods' does not define; did you"),
         (lambda p: p["run"]["models"].remove("adapter360"), "'360dvd', which needs the model 'adapter360'; add it to"),
         (lambda p: p["run"]["models"].append("adapter360"), "'run.models' lists 'adapter360' twice"),

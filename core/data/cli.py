@@ -169,7 +169,7 @@ def _with(params: Params, raw: Path, given: dict[str, Any], source: str) -> Para
     from core.params import parse_params
 
     content = params.model_dump()
-    content["dataset"]["source"] = str(raw)
+    content["dataset"] |= {"source": str(raw), "watch": None}
     for name, value in given.items():
         if value is not None:
             section, key = _KEYS[name].split(".")

@@ -26,6 +26,10 @@ class Web360:
     flows: Path | None  # None: flow is to be estimated
 
 
+#: Split, folder of its video, clip, and the part of the set that it is of.
+_Item = tuple[str, Path, Clip, Web360]
+
+
 def find_set(folder: Path) -> dict[str, Web360]:
     """The splits of a set by name, `train` and `reference`, or `all` of one that is not divided; empty for none.
 
@@ -66,7 +70,7 @@ def take_stage(folder: Path, output: Path, partial: Path, test_share: float, see
         PanobenchError: a clip that the CSV names has no video, or no flow where the set has flows.
     """
     splits = find_set(folder)
-    items: list[tuple[str, Path, Clip, Web360]] = []
+    items: list[_Item] = []
     for name, found in splits.items():
         clips = read_clips(found.table, need_captions=False)
         for clip in clips:
@@ -76,12 +80,11 @@ def take_stage(folder: Path, output: Path, partial: Path, test_share: float, see
         for split, members in _divided(name, clips, test_share, seed).items():
             items += [(split, found.videos, clip, found) for clip in members]
 
-    def make(into: Path, item: tuple[str, Path, Clip, Web360]) -> None:
-        split, videos, clip, found = item
-        flow = found.flows and found.flows / f"{clip.videoid}.mp4"
-        if flow is not None and flow.is_file() and split == "train":
-            _copy(flow, into / split / "flows" / flow.name)
-        _copy(video_path(videos, clip.videoid), into / split / "videos" / f"{clip.videoid}.mp4")
+    def make(into: Path, item: _Item) -> None:
+        video, *flows = _files(item)
+        for flow in flows:
+            _copy(flow, into / item[0] / "flows" / flow.name)
+        _copy(video, into / item[0] / "videos" / video.name)
 
     def finish(into: Path) -> None:
         for split in ("train", "reference"):
@@ -101,7 +104,7 @@ def take_stage(folder: Path, output: Path, partial: Path, test_share: float, see
         final=output,
         inputs={
             "tables": [sha256(found.table) for found in splits.values()],
-            "files": [stamp(video_path(videos, clip.videoid)) for _, videos, clip, _ in items],
+            "files": [stamp(file) for item in items for file in _files(item)],
             "test_share": test_share,
             "seed": seed,
         },
@@ -110,6 +113,14 @@ def take_stage(folder: Path, output: Path, partial: Path, test_share: float, see
         make=make,
         finish=finish,
     ).run(shard)
+
+
+def _files(item: _Item) -> list[Path]:
+    """A clip's video, and for training its flow where the set has one."""
+    split, videos, clip, found = item
+    flow = found.flows and found.flows / f"{clip.videoid}.mp4"
+    ready = flow is not None and flow.is_file() and split == "train"
+    return [video_path(videos, clip.videoid), *([flow] if flow is not None and ready else [])]
 
 
 def _divided(name: str, clips: Sequence[Clip], test_share: float, seed: int) -> dict[str, list[Clip]]:

@@ -56,12 +56,17 @@ def flow_stage(
     clips = read_clips(clips_csv, need_captions=False)
     ready = None if together or not (clips_csv.parent / "flows").is_dir() else clips_csv.parent / "flows"
     videos = [video_path(clips_csv.parent / "videos", clip.videoid) for clip in clips]
+    taken = [video_path(ready, clip.videoid) for clip in clips] if ready else []
     step: Step[Clip] = Step(
         name="flow",
         unit="clip",
         partial=partial,
         final=output,
-        inputs={"clips": [stamp(video) for video in videos], "flow": settings.model_dump(), "ready": ready is not None},
+        inputs={
+            "clips": [stamp(video) for video in videos],
+            "flow": settings.model_dump(),
+            "ready": [stamp(flow) for flow in taken],
+        },
         items=clips,
         path=lambda folder, clip: folder / f"{clip.videoid}.mp4",
         make=_take(ready) if ready else _Estimate(clips_csv.parent / "videos", settings).make,

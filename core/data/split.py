@@ -24,7 +24,7 @@ from core.data.footage import crop_eye, iter_frames
 from core.data.quality import flags_of, near_duplicates, perceptual_hash, signature
 from core.data.report import Card, jpeg, write_report
 from core.data.sources import Source, read_sources
-from core.data.work import ALL, Step
+from core.data.work import ALL, Step, stamp
 from core.errors import PanobenchError
 from core.files import atomic_path, read_json, sha256, write_json
 from core.shards import Shard
@@ -70,7 +70,12 @@ def split_stage(
         unit="source",
         partial=partial,
         final=output,
-        inputs={"sources": sha256(sources_file), "settings": settings.__dict__, "names": names},
+        inputs={
+            "sources": sha256(sources_file),
+            "files": [stamp(raw / source.path) for source in sources],
+            "settings": settings.__dict__,
+            "names": names,
+        },
         items=sources,
         path=lambda folder, source: folder / "sources" / f"{source.name}.json",
         make=lambda folder, source: _cut_source(raw, folder, source, settings),
