@@ -21,6 +21,10 @@ from evaluation.metrics.base import Criterion, Direction, Metric
 from evaluation.metrics.claims import Claims, Floor, claims
 
 _FLOOR = 0.1  # grey levels; below it a step is 8-bit rounding
+# Grey levels that a block-wise codec adds to a step at the border of its blocks, where all edges of a picture lie.
+_CODED = 0.5
+# The most that one way out counts: a tripod that was painted out may cost a panorama one pole, not its name.
+_MOST = 4.0
 _CAP_DEG = 3.0  # rows around a pole that are compared across it
 _SEAM_LAGS = 4  # columns off the edge
 _LEAST_ROWS = 64  # rows that are read for the growth of differences along parallels
@@ -102,13 +106,13 @@ def _growth_along(x: np.ndarray, weights: np.ndarray) -> list[float]:
 
 
 def closing_ratio(steps: np.ndarray) -> float:
-    """Geometric mean over the three ways out of the step there over the step inside, each at least 1.
+    """Geometric mean over the three ways out of the step there over the step inside, each between 1 and 4.
 
     Args:
         steps: (K,) mean over frames of closing_steps.
     """
     over, inside = steps[0:6:2], steps[1:6:2]
-    return float(np.exp(np.log(np.maximum((over + _FLOOR) / (inside + _FLOOR), 1)).mean()))
+    return float(np.exp(np.log(np.clip((over + _CODED) / (inside + _CODED), 1, _MOST)).mean()))
 
 
 def field_of_view(steps: np.ndarray) -> float:
@@ -162,18 +166,21 @@ class _Closing(Metric):
 class Is360(_Closing):
     """The gate: 1 if the video closes at the seam and over both poles as a panorama does, else 0; higher is better.
 
-    A mean over videos is the share of panoramas. Of perspective clips of the procedural world with fields of view of 50
-    to 120 degrees, stretched to 2:1, 1 % pass, all of them plain water or ground below 65 degrees with nothing at any
-    edge; of its panoramas all do. Source: this project.
+    A mean over videos is the share of panoramas. One way out that is open, and only one, need not fail it, because
+    photographers paint out their tripod. Of 870 perspective pictures stretched to 2:1 (crops of photographs, and the
+    procedural world at fields of view of 50 to 120 degrees, clean, noisy and as JPEG) 12 pass: plain ground or sky
+    under noise of 2 grey levels, which is all that steps there. Of 120 panoramas of the procedural world, clean, noisy
+    and as JPEG, five of quality 60 fail. Source: this project.
     """
 
     name: ClassVar[str] = "is_360"
     unit: ClassVar[str] = "1"
+    version: ClassVar[int] = 2
     summary: ClassVar[str] = "gate: does it close at the seam and over both poles? the mean is the share that does"
     claims: ClassVar[Claims] = claims(
         falls="perspective", level="flicker shuffled frozen", floor=Floor("clean", 1, 1), yaw="edge"
     )
-    most_ratio: float = Field(1.75, gt=1)  # of steps over the three edges to steps inside, geometric mean
+    most_ratio: float = Field(1.7, gt=1)  # of steps over the three edges to steps inside, geometric mean
 
     def compute(self, rows: np.ndarray, reference: np.ndarray | None = None) -> float:
         """See closing_ratio."""

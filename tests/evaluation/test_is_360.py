@@ -1,6 +1,8 @@
 """The gate: panoramas pass and stretched pictures fail, whatever they show."""
 
 import math
+from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.datasets import load_sample_images
 
 from core.nano.render import render_clip
 from core.nano.scene import sample_scene
@@ -64,6 +67,44 @@ def test_a_photograph_fails_at_any_size(size: int):
         frames = np.asarray(photograph.convert("RGB").resize((2 * size, size)))[None]
     assert passes(frames) == 0
     assert field_of_view(steps_of(frames)) < 250
+
+
+def photographs(count: int, size: int) -> Iterator[np.ndarray]:
+    """Crops of two photographs, a temple and a flower, stretched to (1, size, 2 size, 3)."""
+    generator = np.random.default_rng(0)
+    for index in range(count):
+        picture = Image.fromarray(load_sample_images().images[index % 2])
+        height = int(picture.height * generator.uniform(0.25, 1))
+        width = min(picture.width, int(height * generator.choice([1, 4 / 3, 1.5, 16 / 9])))
+        left, top = (generator.integers(0, room + 1) for room in (picture.width - width, picture.height - height))
+        crop = picture.crop((left, top, left + width, top + height))
+        yield np.asarray(crop.resize((2 * size, size), Image.Resampling.BICUBIC))[None]
+
+
+def test_photographs_fail_wherever_they_are_cut():
+    ends, local = create_metrics({"open_ends": {}, "seam_ratio_local": {"floor_levels": 0.25}})[::-1]
+    for frames in photographs(24, 128):
+        video = VideoFeatures(np.repeat(frames, 2, axis=0), FPS, row_weights(frames.shape[1]))
+        assert (GATE.measure(video), ends.measure(video) > 2.5, local.measure(video) > 2.5) == (0, True, True)
+
+
+def as_jpeg(frames: np.ndarray, quality: int = 90) -> np.ndarray:
+    file = BytesIO()
+    Image.fromarray(frames[0]).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file))[None]
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_what_photographers_do_to_a_panorama_does_not_fail_it(index: int):
+    clean = render_clip(sample_scene(1, "test", index), ERP_RAYS, [0])
+    rows = np.arange(H)[:, None]
+    tripod, flat, sun = (clean.copy() for _ in range(3))
+    tripod[:, -H // 15 :] = 0
+    flat[:, : H // 8] = flat[:, : H // 8].mean(axis=(1, 2), keepdims=True)
+    glow = np.exp(-(((rows - H // 3) ** 2 + (np.arange(2 * H) - 2 * H + 2) ** 2) / (H / 20) ** 2))
+    sun[:] = np.clip(sun + 400 * (glow + np.roll(glow[:, ::-1], -3, axis=1))[None, ..., None], 0, 255)
+    for changed in (clean, tripod, flat, sun):
+        assert passes(as_jpeg(changed)) == 1
 
 
 @pytest.mark.parametrize("axis", ["yaw", "pitch", "roll"])
