@@ -64,16 +64,20 @@ def score(
 @click.command()
 @click.option("--long", "verbose", is_flag=True, help="Also print definition, source and parameters of each.")
 def metrics(verbose: bool) -> None:
-    """List the metrics: unit, direction, the study's criterion, needs, cost, version.
+    """List the metrics: unit, direction, the study's criterion, needs, cost, version, and whether they are proven.
+
+    Proven: it kept all that it claims under graded corruptions (`panobench validate`, docs/metrics.md). These are the
+    default set; the others are computed only if they are named.
 
     Cost, for a clip of 16 x 512 x 1024 on two CPU cores: "pixels" is under a second, "flow" some seconds once for all
     metrics that take it, "network" as long as the network takes for 12 views a frame, once for all that share it.
     """
     from evaluation.features import cost_of
     from evaluation.metrics import METRICS
+    from evaluation.metrics.proven import PROVEN
 
     classes = [METRICS.get(name) for name in METRICS.names()]
-    header = ("metric", "unit", "better", "criterion", "needs", "cost", "version")
+    header = ("metric", "unit", "better", "criterion", "needs", "cost", "version", "proven")
     rows = [
         (
             m.name,
@@ -83,6 +87,7 @@ def metrics(verbose: bool) -> None:
             ", ".join(sorted(m.needs)) or "frames",
             cost_of(m.needs),
             str(m.version),
+            "yes" if m.name in PROVEN else "no",
         )
         for m in classes
     ]

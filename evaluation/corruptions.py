@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import torch
 
-from core.sphere import rotate_erp, sample_erp, view_directions
+from core.sphere import erp_directions, rotate_erp, sample_erp, view_directions
 from evaluation.metrics.claims import CORRUPTIONS
 
 #: Strengths at which a curve is measured.
@@ -142,6 +142,17 @@ def _noise(frames: np.ndarray, strength: float, generator: np.random.Generator) 
     return _to_bytes(frames + 24 * strength * generator.standard_normal(frames.shape))
 
 
+def _cube_edges(frames: np.ndarray, strength: float, _: np.random.Generator) -> np.ndarray:
+    """The six faces of a cube do not match: each is brighter or darker as a whole, by up to 24 grey levels.
+
+    Neighbours always differ, so all twelve edges show.
+    """
+    height, width = frames.shape[1:3]
+    x, y, z = erp_directions(height, width).abs().unbind(-1)
+    axis = torch.stack((x, y, z)).argmax(dim=0).numpy()  # opposite faces are no neighbours
+    return _to_bytes(frames + 24 * strength * np.array([1.0, 0.0, -1.0])[axis][None, ..., None])
+
+
 #: Name -> how it is made, for the corruptions of the frames.
 MAKERS: dict[str, Corruption] = {
     "broken_seam": Corruption("broken seam", "64 grey levels of a ramp along the equator", _broken_seam),
@@ -153,6 +164,7 @@ MAKERS: dict[str, Corruption] = {
     "pan": Corruption("straight-line pan", "all frames", _pan),
     "blur": Corruption("blur", "sigma of 1/32 of the height", _blur),
     "noise": Corruption("noise", "sigma of 24 grey levels", _noise),
+    "cube_edges": Corruption("cube faces that do not match", "24 grey levels from face to face", _cube_edges),
 }
 TITLES = {name: MAKERS[name].title if name in MAKERS else "wrong caption" for name in CORRUPTIONS}
 UNITS = {name: MAKERS[name].unit if name in MAKERS else "all parts of another clip's" for name in CORRUPTIONS}

@@ -21,7 +21,9 @@ _OPTIONS = (
     click.option("--prompts", type=click.Path(path_type=Path), help="CSV, JSON or YAML: video name and its prompt."),
     click.option("--reference", type=click.Path(path_type=Path), help="Folder of real panoramic videos, same size."),
     click.option("--paired", type=click.Path(path_type=Path), help="Folder of true videos, named as the scored ones."),
-    click.option("--metrics", "chosen", help="Comma-separated names.  [default: those of params.yaml, else all]"),
+    click.option(
+        "--metrics", "chosen", help="Comma-separated names.  [default: those of params.yaml, else all that are proven]"
+    ),
     click.option(
         "--resample",
         metavar="WxH@FPSxFRAMES",
@@ -101,7 +103,7 @@ def request_of(
         PanobenchError: an option that makes no sense.
     """
     from evaluation.cache import FeatureCache, cache_folder
-    from evaluation.metrics import METRICS
+    from evaluation.metrics.proven import PROVEN
     from evaluation.run import Request
     from evaluation.sources import Resample
     from evaluation.weights import parse_weights
@@ -111,8 +113,9 @@ def request_of(
     scoring = params.scoring if params else None
     configured = scoring.metrics if scoring else {}
     if params is None:
-        click.echo("no params.yaml of panobench here: all metrics, with their default parameters", err=True)
-    names = list(configured or METRICS.names())
+        line = "no params.yaml of panobench here: the metrics that are proven, with their default parameters"
+        click.echo(f"{line}; --metrics names others (panobench metrics lists them)", err=True)
+    names = list(configured or PROVEN)
     if chosen is not None:
         names = [name.strip() for name in chosen.split(",") if name.strip()]
         if not names:

@@ -14,8 +14,9 @@ from core.video import VideoInfo
 from evaluation.cache import FeatureCache
 from evaluation.features import roles_of, takes_truth, takes_views
 from evaluation.manifest import MANIFEST_NAME, Item, Problem, VideoSet, read_manifest, read_videos
-from evaluation.metrics import METRICS, create_metrics
+from evaluation.metrics import create_metrics
 from evaluation.metrics.base import AnyMetric
+from evaluation.metrics.proven import PROVEN
 from evaluation.networks import load_networks
 from evaluation.parts import Parts, identity_of
 from evaluation.records import score_sets, settings_of, table, write_scores
@@ -33,7 +34,7 @@ class Request:
     """How videos are to be scored; the same for all methods that are compared.
 
     Attributes:
-        metrics: name -> parameters; None: all that can be computed.
+        metrics: name -> parameters; None: those that are proven.
         required: whether a metric that lacks something is an error; else it is left out and named.
         source: file that the parameters are from, for messages.
         prompts: prompts file of plain folders.
@@ -260,7 +261,7 @@ def possible_metrics(request: Request, prompts: bool) -> list[AnyMetric]:
     Raises:
         PanobenchError: one that was asked for by name (``required``) lacks something, or none is left.
     """
-    wanted = request.metrics if request.metrics is not None else dict.fromkeys(METRICS.names())
+    wanted = request.metrics if request.metrics is not None else dict.fromkeys(PROVEN)
     possible = []
     for metric in create_metrics(wanted, request.source):
         missing = lacking(metric, request, prompts)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from evaluation.metrics.base import AnyMetric, Metric, SetMetric
 from evaluation.metrics.claims import CORRUPTIONS
 from evaluation.networks import Networks
 from evaluation.proof import Values
-from evaluation.views import ViewSet
+from evaluation.proof_rows import ProofRows, identity_of
+from evaluation.views import VIEW_SETS, ViewSet
 
 #: Turns of the whole video, as shares of the width: a quarter, three eighths and an odd number of columns.
 YAWS = (0.25, 0.375, 0.613)
@@ -72,9 +74,11 @@ class Prover:
         views: ViewSet | None = None,
         networks: Networks | None = None,
         seed: int = 0,
+        kept: Path | None = None,  # where what was measured lies until the proof is written
     ) -> None:
         self.metrics, self.clips, self.references = metrics, clips, references
         self.views, self.networks, self.seed = views, networks or Networks(), seed
+        self.rows = ProofRows(kept, self._identity() if kept else "")
 
     def run(
         self,
@@ -106,6 +110,20 @@ class Prover:
                 _keep(found, name, variant, values)
         return found
 
+    def _identity(self) -> str:
+        """Of everything that decides what is measured of a variant of a clip."""
+        judge = self.networks.judge
+        record = {
+            "metrics": [[metric.name, metric.version, metric.model_dump()] for metric in self.metrics],
+            "clips": [[clip.name, clip.fps, clip.prompt] for clip in self.clips],
+            "views": [VIEW_SETS[self.views.name], self.views.fov_deg, self.views.size] if self.views else None,
+            "judge": [judge.sha256, judge.preprocessing, judge.device.type] if judge else None,
+            "networks": self.networks.record(),
+            "seed": self.seed,
+        }
+        frames = {f"clip {number}": clip.frames for number, clip in enumerate(self.clips)}
+        return identity_of(record, {**self.references, **frames})
+
     def _asked(self, variant: Variant) -> list[AnyMetric]:
         """The metrics that this variant says something about."""
         if variant.of == "wrong_caption":  # leaves the frames alone
@@ -134,19 +152,29 @@ class Prover:
         needs = set[str]().union(*(metric.needs for metric in metrics))
         measured: dict[str, list[Any]] = {metric.name: [] for metric in metrics}
         for index in range(len(self.clips)):
+            for name, value in self._measure_clip(variant, index, metrics, needs).items():
+                measured[name].append(value)
+        return {metric.name: self._values(metric, measured[metric.name]) for metric in metrics}
+
+    def _measure_clip(
+        self, variant: Variant, index: int, metrics: Sequence[AnyMetric], needs: set[str]
+    ) -> dict[str, Any]:
+        """Metric -> what it says of one variant of one clip, unless a killed run has left it."""
+        name = f"{variant.kind}-{variant.of}-{variant.amount:g}-{index}"
+        found: dict[str, Any] | None = self.rows.load(name)
+        if found is None:
             clip, true = self._pair(variant, index)
             truth = true.frames if takes_truth(needs) else None
             features = extract_features(clip.frames, clip.fps, needs, self.views, self.networks, clip.prompt, truth)
-            for metric in metrics:
-                reference = self.references.get(metric.name)
-                measured[metric.name].append(_value(metric, features, reference))
-        return {metric.name: self._values(metric, measured[metric.name]) for metric in metrics}
+            found = {metric.name: _value(metric, features, self.references.get(metric.name)) for metric in metrics}
+            self.rows.save(name, found)
+        return found
 
     def _values(self, metric: AnyMetric, measured: list[Any]) -> np.ndarray:
         """(N,) one per clip, or (1,) of all clips."""
         if isinstance(metric, SetMetric):
             return np.array([metric.compare(np.stack(measured), self.references[metric.name])])
-        return np.array(measured)
+        return np.array(measured, dtype=np.float64)
 
 
 def _value(metric: AnyMetric, features: VideoFeatures, reference: np.ndarray | None) -> Any:

@@ -61,6 +61,8 @@ def validate(
     Every metric runs on each clip with a broken or misaligned seam, flicker, shuffled frames, blur, noise, a narrow
     view stretched to 2:1, frozen frames, a straight-line pan and a wrong caption, at several strengths, turned by whole
     columns, and rotated at random. It passes if it keeps all that it claims. Exit status 1 if a metric fails.
+
+    A killed run goes on where it stopped: what it has measured lies in OUT/.proof until the page is written.
     """
     from dataclasses import replace
 
@@ -83,11 +85,12 @@ def validate(
     # All metrics, not only those of params.yaml: the proof is what decides which of them belong there.
     wanted = chosen or ",".join(METRICS.names())
     asked = request_of(prompts, reference, clips, wanted, None, None, judge, weights, device, None, True, params_file)
+    out = out or Path("validation" if clips else "docs")
     grades = STRENGTHS if strengths == len(STRENGTHS) else tuple((i + 1) / strengths for i in range(strengths))
     with _material(clips, prompts, reference, count, params) as (folder, captions, real):
         videos = read_videos(folder, captions)
         read = read_clips(videos, count)
-        prover, skipped = _prover(replace(asked, reference=real, paired=folder), videos, read, real)
+        prover, skipped = _prover(replace(asked, reference=real, paired=folder), videos, read, real, out / ".proof")
         values = prover.run(grades, rotations, corruptions=damages, progress=_bar)
     metrics = [METRICS.get(name) for name in asked.metrics or {}]
     proof = record(values, {metric.name: metric for metric in metrics}, skipped)
@@ -101,9 +104,9 @@ def validate(
         "left_out": [name for name in CORRUPTIONS if name not in damages],
         "seed": prover.seed,
     }
-    out = out or Path("validation" if clips else "docs")
     together = known_proof(out, run, {name: metric.version for name, metric in everything.items()}) | proof
     write_page(out, together, {name: metric for name, metric in everything.items() if name in together}, run)
+    prover.rows.remove()
     _report(proof, out)
 
 
@@ -154,7 +157,7 @@ def _film(folder: Path, split: Split, count: int, size: Mapping[str, Any], seed:
 
 
 def _prover(
-    request: Request, videos: VideoSet, clips: list[Clip], reference: Path | None
+    request: Request, videos: VideoSet, clips: list[Clip], reference: Path | None, kept: Path
 ) -> tuple[Prover, dict[str, str]]:
     """What runs, with what it needs; and why the others do not."""
     from evaluation.features import roles_of, takes_views
@@ -187,7 +190,7 @@ def _prover(
     if reference is not None and "reference" in needs:
         scorer = Scorer(running, views, networks)
         described = describe_reference(reference_files(reference), scorer, probe(videos.items[0].path))
-    return Prover(running, clips, described, views, networks, request.seed), skipped
+    return Prover(running, clips, described, views, networks, request.seed, kept), skipped
 
 
 def _bar(todo: list[Any]) -> Iterator[Any]:

@@ -15,6 +15,7 @@ CORRUPTIONS = (
     "pan",
     "blur",
     "noise",
+    "cube_edges",
 )
 
 #: Wrong as a whole at every strength: a narrow view is no panorama, and a narrower one has ends that are more alike. So

@@ -139,6 +139,9 @@ class CubeEdgeRatio(_Edges):
 
     name: ClassVar[str] = "cube_edge_ratio"
     summary: ClassVar[str] = "step across the 12 cube edges / beside them, for methods that join faces; 1 = none shows"
+    claims: ClassVar[Claims] = claims(
+        rises="cube_edges", level="flicker shuffled frozen blur noise", floor=Floor("clean", 0.7, 1.4), yaw="edge"
+    )
 
     def update(self, video: VideoFeatures) -> np.ndarray:
         """See edge_steps."""

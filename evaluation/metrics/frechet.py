@@ -14,6 +14,7 @@ from scipy import linalg
 
 from evaluation.features import Need, VideoFeatures
 from evaluation.metrics.base import Criterion, Direction, SetMetric, SetValue
+from evaluation.metrics.claims import Claims, claims
 from evaluation.metrics.mmd import spread_frames
 
 
@@ -93,6 +94,7 @@ class OmniFid(_Frechet):
     summary: ClassVar[str] = "FID of the cube's faces: a third each for up, down and the four sides; one per set"
     needs: ClassVar[frozenset[Need]] = frozenset({"cube_inception", "reference"})
     array: ClassVar[str] = "cube_inception"
+    claims: ClassVar[Claims] = claims(rises="perspective blur noise", level="shuffled frozen", yaw="spread")
 
     def weights(self, parts: int) -> np.ndarray:
         """A twelfth for each side, a third for up and for down (the order of CUBE_FACES)."""
@@ -110,6 +112,7 @@ class Faed(_Frechet):
     summary: ClassVar[str] = "Frechet distance of panorama-autoencoder features by latitude; one per set"
     needs: ClassVar[frozenset[Need]] = frozenset({"latitude_features", "reference"})
     array: ClassVar[str] = "latitude_features"
+    claims: ClassVar[Claims] = claims(rises="perspective blur noise", level="shuffled frozen", yaw="spread")
 
     def digest(self, rows: np.ndarray) -> np.ndarray:
         """(1, frames, D)."""
@@ -128,6 +131,7 @@ class ViewFvd(_Frechet):
     summary: ClassVar[str] = "FVD (I3D or VideoMAE) of the clips of every view, averaged over views; one per set"
     needs: ClassVar[frozenset[Need]] = frozenset({"view_clips", "reference"})
     array: ClassVar[str] = "view_clips"
+    claims: ClassVar[Claims] = claims(rises="perspective blur noise flicker", yaw="spread")
 
     def digest(self, rows: np.ndarray) -> np.ndarray:
         """(V, 1, D); empty if the video is shorter than the clips that the network takes."""

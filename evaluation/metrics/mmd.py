@@ -124,6 +124,7 @@ class Kid(_Mmd):
     unit: ClassVar[str] = "1"
     summary: ClassVar[str] = "KID of the views (Inception-v3, unbiased) against reference views; one per set"
     needs: ClassVar[frozenset[Need]] = frozenset({"inception", "reference"})
+    claims: ClassVar[Claims] = claims(rises="perspective blur noise", level="shuffled frozen", yaw="spread")
     scale: ClassVar[float] = 1.0
 
     def update(self, video: VideoFeatures) -> np.ndarray:

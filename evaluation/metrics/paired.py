@@ -130,7 +130,7 @@ class WsSsim(_Paired):
     direction: ClassVar[Direction] = "higher"
     summary: ClassVar[str] = "SSIM against the true video, windows weighted by their area on the sphere"
     needs: ClassVar[frozenset[Need]] = frozenset({"paired"})
-    claims: ClassVar[Claims] = claims(falls="blur noise", floor=Floor("identical", 1, 1))
+    claims: ClassVar[Claims] = claims(falls="blur noise", floor=Floor("identical", 1 - 1e-9, 1 + 1e-9))
 
     def update(self, video: VideoFeatures) -> np.ndarray:
         """See weighted_ssim."""

@@ -26,7 +26,8 @@ def ssim_map(a: Tensor, b: Tensor, data_range: float = 1.0) -> Tensor:
 
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     mean_a, mean_b = blur(a), blur(b)
-    variances = blur(a * a) - mean_a**2 + blur(b * b) - mean_b**2
+    # In this order equal pictures give equal roundings above and below the line: they read 1 to the last digit.
+    variances = (blur(a * a) - mean_a**2) + (blur(b * b) - mean_b**2)
     covariance = blur(a * b) - mean_a * mean_b
-    similar = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
+    similar = (2 * (mean_a * mean_b) + c1) * (2 * covariance + c2)
     return similar / ((mean_a**2 + mean_b**2 + c1) * (variances + c2))

@@ -6,6 +6,7 @@ import numpy as np
 
 from evaluation.features import Need, VideoFeatures
 from evaluation.metrics.base import Criterion, Direction, Metric
+from evaluation.metrics.claims import Claims, Floor, claims
 
 
 class TemporalLpips(Metric):
@@ -25,6 +26,13 @@ class TemporalLpips(Metric):
     )
     needs: ClassVar[frozenset[Need]] = frozenset({"view_lpips"})
     array: ClassVar[str] = "view_lpips"
+    claims: ClassVar[Claims] = claims(
+        rises="flicker noise",
+        falls="frozen",
+        level="broken_seam misaligned_seam",
+        floor=Floor("frozen", 0, 1e-6),
+        yaw="spread",
+    )
 
     def update(self, video: VideoFeatures) -> np.ndarray:
         """sum_v w(v) d(t, v) of each pair of frames, (T,)."""

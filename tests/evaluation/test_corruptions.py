@@ -34,7 +34,7 @@ def test_strength_zero_is_nothing_more_is_more_and_the_seed_decides(name):
     assert again.shape == CLIP.frames.shape
 
 
-@pytest.mark.parametrize("name", ["flicker", "shuffled", "frozen", "pan", "blur", "noise"])
+@pytest.mark.parametrize("name", ["flicker", "shuffled", "frozen", "pan", "blur", "noise", "cube_edges"])
 def test_what_is_not_about_the_seam_leaves_it_closed(name):
     damaged = steps(corrupt(name, CLIP, 1, 0))
     assert damaged[0] < 1.6 * np.median(damaged)

@@ -3,7 +3,7 @@
 import json
 import re
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 from xml.etree import ElementTree
 
 import numpy as np
@@ -12,9 +12,12 @@ import yaml
 from click.testing import CliRunner
 
 from core.errors import PanobenchError
+from evaluation import validate
+from evaluation.features import VideoFeatures
 from evaluation.metrics import METRICS, create_metrics
 from evaluation.metrics.claims import Claims, Floor, claims
 from evaluation.metrics.flicker import Flicker
+from evaluation.metrics.proven import PROVEN
 from evaluation.proof import Values, prove, record, rotation_spread, unproven
 from panobench import cli
 from tests.evaluation.worlds import write_set
@@ -131,6 +134,19 @@ def test_the_default_set_has_passed_its_proof_in_the_version_that_it_has_now():
     assert unproven(proof, {name: METRICS.get(name).version for name in default}) == {}
 
 
+def test_the_packaged_default_set_is_what_has_passed():
+    proof = json.loads(PROOF.read_text(encoding="utf-8"))["metrics"]
+    assert list(PROVEN) == [name for name in METRICS.names() if proof[name]["passed"]]
+    assert unproven(proof, {name: METRICS.get(name).version for name in PROVEN}) == {}
+
+
+def test_every_metric_claims_something():
+    for name in METRICS.names():
+        promised = METRICS.get(name).claims
+        assert promised is not None, name
+        assert promised.rises | promised.falls, name
+
+
 def test_the_page_and_the_curves_are_those_of_the_committed_proof():
     proof = json.loads(PROOF.read_text(encoding="utf-8"))["metrics"]
     page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
@@ -179,7 +195,30 @@ def test_given_clips_are_proven_and_the_page_is_written(clips: Path, tmp_path: P
     assert both["ws_psnr"]["means"]["clean"] == 100
     assert both["ws_psnr"]["yaw_spread"] < 1e-9
     tree = ElementTree.parse("out/metrics/seam_ratio.svg")
-    assert len(tree.findall(".//{http://www.w3.org/2000/svg}polyline")) == 9  # every corruption but the caption
+    assert len(tree.findall(".//{http://www.w3.org/2000/svg}polyline")) == 10  # every corruption but the caption
+
+
+def test_a_killed_proof_goes_on_where_it_stopped(clips: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = (clips / "mine", "--metrics", "seam_ratio,view_blur", "--strengths", 1, "--rotations", 1)
+    extract = validate.extract_features
+    looked: list[float] = []
+
+    def counting(frames: np.ndarray, *rest: Any) -> VideoFeatures:
+        looked.append(1)
+        if len(looked) == 21:
+            raise KeyboardInterrupt
+        return extract(frames, *rest)
+
+    monkeypatch.setattr(validate, "extract_features", counting)
+    assert run(*arguments, "--out", "killed").exit_code == 1  # Click: aborted
+    assert len(list(Path("killed/.proof").rglob("*.npz"))) == 20
+    assert run(*arguments, "--out", "killed").exit_code == run(*arguments, "--out", "whole").exit_code
+    variants = 1 + 10 + 3 + 1  # clean, corruptions of frames, turns, rotation
+    assert len(looked) == 21 + (4 * variants - 20) + 4 * variants
+    read = [json.loads(Path(out, "metrics/proof.json").read_text(encoding="utf-8")) for out in ("killed", "whole")]
+    assert read[0] == read[1]
+    assert not Path("killed/.proof").exists()
 
 
 def test_a_failing_metric_fails_the_command(clips: Path, tmp_path: Path, monkeypatch):
