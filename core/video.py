@@ -133,6 +133,9 @@ def _opened(path: str | Path) -> "Iterator[tuple[av.container.InputContainer, Vi
             stream = container.streams.video[0]
             if stream.codec_context is None:
                 raise VideoError(f"{path}: its video codec is unknown to this FFmpeg; convert it to H.264 first")
+            # WebM keeps it beside the picture, where FFmpeg's own decoders do not look.
+            if any(key.lower() == "alpha_mode" and value == "1" for key, value in stream.metadata.items()):
+                raise VideoError(f"{path}: has transparent pixels; flatten it on a background first")
             yield container, stream
     except av.error.DecoderNotFoundError as error:
         raise VideoError(f"{path}: its video codec has no decoder here; convert it to H.264 first") from error

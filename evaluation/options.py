@@ -103,6 +103,7 @@ def request_of(
         PanobenchError: an option that makes no sense.
     """
     from evaluation.cache import FeatureCache, cache_folder
+    from evaluation.metrics import METRICS
     from evaluation.metrics.proven import PROVEN
     from evaluation.run import Request
     from evaluation.sources import Resample
@@ -112,10 +113,12 @@ def request_of(
     source = str(params_file or PARAMS)
     scoring = params.scoring if params else None
     configured = scoring.metrics if scoring else {}
-    if params is None:
+    if params is None and chosen is None:
         line = "no params.yaml of panobench here: the metrics that are proven, with their default parameters"
-        click.echo(f"{line}; --metrics names others (panobench metrics lists them)", err=True)
+        click.echo(f"{line}; --metrics names others, or all", err=True)
     names = list(configured or PROVEN)
+    if chosen == "all":
+        names, chosen = METRICS.names(), None
     if chosen is not None:
         names = [name.strip() for name in chosen.split(",") if name.strip()]
         if not names:

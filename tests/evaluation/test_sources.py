@@ -108,6 +108,13 @@ def test_a_blank_video_is_no_perfect_video(tmp_path):
     assert "black.mp4: every frame is one flat colour, as black frames decoded from NaN are" in refused(tmp_path)
 
 
+def test_the_alpha_channel_that_webm_keeps_beside_the_picture_is_seen(tmp_path):
+    write_set(tmp_path / "v", ["good"])
+    ghost = np.concatenate([turning(2.0, frames=4, height=32), np.full((4, 32, 64, 1), 90, np.uint8)], axis=3)
+    write_as(tmp_path / "v/ghost.webm", ghost, FPS, "libvpx-vp9", "yuva420p")
+    assert "ghost.webm: has transparent pixels; flatten it on a background first" in refused(tmp_path)
+
+
 def test_a_transparent_video_is_refused_by_name(tmp_path):
     write_set(tmp_path / "v", ["good"])
     ghost = np.concatenate([turning(2.0, frames=4, height=32), np.full((4, 32, 64, 1), 90, np.uint8)], axis=3)
