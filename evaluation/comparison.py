@@ -197,6 +197,7 @@ def compare(
                 "videos": int(m.scores["video_id"].nunique()),
                 "scores_sha256": m.scores_sha256,
                 "generator": declared_generator(m),
+                "resample": m.settings.get("resample"),
             }
             for m in methods
         ],

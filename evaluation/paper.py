@@ -3,7 +3,7 @@
 Both say what ran, from the record of the run, and nothing else.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evaluation.findings import CRITERIA, listed
@@ -94,12 +94,29 @@ def _material(comparison: Mapping[str, Any], settings: Mapping[str, Any]) -> str
         f"equirectangular, {videos['width']} × {videos['height']} pixels, {videos['frames']} frames at "
         f"{videos['fps']:g} frames per second. One metric stands for each criterion of the user study: "
     )
-    if settings.get("resample"):
-        text = text.replace(
-            "frames per second.", "frames per second, to which they were resampled (no frame repeated or padded).", 1
-        )
+    text = text.replace("frames per second.", f"frames per second{_resampled(methods)}.", 1)
     chosen = [f"{name} for {CRITERIA[key].lower()}" for key, name in comparison["headline"].items()]
     return text + f"{listed(chosen)}; all others are reported in full."
+
+
+def _resampled(methods: Sequence[Mapping[str, Any]]) -> str:
+    """What was done to bring the videos there, if anything was, and to whose: methods may be scored differently."""
+    by_how: dict[str, list[str]] = {}
+    for method in methods:
+        how = method.get("resample") or {}
+        parts = (
+            ("{width} × {height} pixels", "width"),
+            ("{fps:g} frames per second", "fps"),
+            ("{frames} frames", "frames"),
+        )
+        asked = listed([words.format(**how) for words, key in parts if how.get(key) is not None])
+        by_how.setdefault(asked, []).append(method["label"])
+    whole = ", to which they were resampled (no frame repeated or padded)"
+    if len(by_how) == 1:
+        return "" if "" in by_how else whole
+    said = [f"those of {listed(names)} to {asked}" for asked, names in by_how.items() if asked]
+    rest = f"; those of {listed(by_how[''])} are as they were made" if "" in by_how else ""
+    return f"; resampled (no frame repeated or padded): {', '.join(said)}{rest}"
 
 
 def _generation(comparison: Mapping[str, Any]) -> list[str]:

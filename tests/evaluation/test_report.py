@@ -230,6 +230,21 @@ def test_methods_section_says_how_videos_were_made_as_far_as_manifests_do(output
     )
 
 
+def test_methods_section_says_whose_videos_were_resampled(outputs, comparison):
+    settings = json.loads((outputs / "scores" / comparison["methods"][0]["name"] / "settings.json").read_text())
+
+    def said(*how: dict | None) -> str:
+        methods = [{**m, "resample": h} for m, h in zip(comparison["methods"], how, strict=True)]
+        return methods_section(comparison | {"methods": methods}, settings, comparison["made"])[0]
+
+    small = {"width": 64, "height": 32, "fps": None, "frames": 4}
+    labels = [method["label"] for method in comparison["methods"]]
+    nothing = [None] * (len(labels) - 1)
+    assert "resampled" not in said(None, *nothing)
+    assert "to which they were resampled (no frame repeated or padded)." in said(*[small] * len(labels))
+    assert f"those of {labels[0]} to 64 × 32 pixels and 4 frames; those of" in said(small, *nothing)
+
+
 def test_methods_section_gives_floors_and_what_was_refused(outputs, comparison):
     settings = json.loads((outputs / "scores/round/settings.json").read_text(encoding="utf-8"))
     measured = {"seam_ratio": comparison["metrics"]["seam_ratio"] | {"floor": {"mean": 0.1784, "high": 0.31}}}
