@@ -23,7 +23,7 @@ class CoherentMotion(Metric):
     unit: ClassVar[str] = "1"
     direction: ClassVar[Direction] = "higher"
     criterion: ClassVar[Criterion] = "motion_pattern"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     summary: ClassVar[str] = "share of the frame differences that is motion of what keeps its look; frozen scores 0"
     needs: ClassVar[frozenset[Need]] = frozenset({"flow"})
     claims: ClassVar[Claims] = claims(
@@ -55,7 +55,7 @@ class FlickerCompensated(Metric):
     unit: ClassVar[str] = "grey levels"
     direction: ClassVar[Direction] = "lower"
     criterion: ClassVar[Criterion] = "frame_consistency"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     summary: ClassVar[str] = "change of brightness along the motion, over patches; motion itself does not count"
     needs: ClassVar[frozenset[Need]] = frozenset({"flow"})
     claims: ClassVar[Claims] = claims(

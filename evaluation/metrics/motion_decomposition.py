@@ -168,7 +168,7 @@ class TranslationSpeed(_Part):
     """
 
     name: ClassVar[str] = "translation_speed"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     summary: ClassVar[str] = "mean speed that flows from one focus to its antipode: the camera's travel"
     claims: ClassVar[Claims] = claims(
         falls="frozen", level="broken_seam misaligned_seam flicker blur", floor=Floor("frozen", 0, 0.1), yaw="spread"
@@ -187,7 +187,7 @@ class ResidualSpeed(_Part):
     """
 
     name: ClassVar[str] = "residual_speed"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     summary: ClassVar[str] = "mean speed that neither turn nor travel of the camera explains: objects, and flicker"
     claims: ClassVar[Claims] = claims(
         rises="shuffled noise",
@@ -211,7 +211,7 @@ class MotionExplained(_Part):
 
     name: ClassVar[str] = "motion_explained"
     unit: ClassVar[str] = "%"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     summary: ClassVar[str] = "share of the motion that the camera's turn and travel explain; 0 if nothing moves"
     claims: ClassVar[Claims] = claims(
         falls="frozen", level="broken_seam misaligned_seam", floor=Floor("frozen", 0, 0), yaw="spread"

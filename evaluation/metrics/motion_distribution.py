@@ -91,7 +91,7 @@ class MotionDistribution(SetMetric):
     unit: ClassVar[str] = "log speed"
     direction: ClassVar[Direction] = "lower"
     criterion: ClassVar[Criterion] = "motion_pattern"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     summary: ClassVar[str] = (
         "speeds and directions by latitude against reference videos; 0.7 = a factor of two; per set"
     )

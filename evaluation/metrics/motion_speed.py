@@ -106,7 +106,7 @@ class _Motion(Metric):
     unit: ClassVar[str] = "degrees/s"
     direction: ClassVar[Direction] = "none"
     criterion: ClassVar[Criterion] = "motion_pattern"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     needs: ClassVar[frozenset[Need]] = frozenset({"flow"})
 
     def compute(self, rows: np.ndarray, reference: np.ndarray | None = None) -> float:

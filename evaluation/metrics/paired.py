@@ -178,6 +178,7 @@ class EndPointError(_Paired):
     unit: ClassVar[str] = "degrees"
     direction: ClassVar[Direction] = "lower"
     criterion: ClassVar[Criterion] = "motion_pattern"
+    version: ClassVar[int] = 2
     summary: ClassVar[str] = "great-circle distance between the ends of this flow and of the true video's"
     needs: ClassVar[frozenset[Need]] = frozenset({"paired", "flow"})
     claims: ClassVar[Claims] = claims(

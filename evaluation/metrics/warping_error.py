@@ -72,7 +72,7 @@ class WarpingError(Metric):
     unit: ClassVar[str] = "grey levels"
     direction: ClassVar[Direction] = "lower"
     criterion: ClassVar[Criterion] = "frame_consistency"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     summary: ClassVar[str] = "frame difference along the flow, occlusion-masked and wrap-aware; a frozen video scores 0"
     needs: ClassVar[frozenset[Need]] = frozenset({"flow"})
     claims: ClassVar[Claims] = claims(
