@@ -36,7 +36,7 @@ from evaluation.manifest import Item
 from evaluation.metrics import METRICS, create_metrics
 from evaluation.metrics.proven import PROVEN
 from evaluation.networks import Networks
-from evaluation.perceptual import Lpips
+from evaluation.perceptual import JudgeLpips, Lpips
 from evaluation.score import Scorer
 from evaluation.views import ViewOptions
 
@@ -55,7 +55,8 @@ def panobench(work: Work, clips: int = 1) -> dict[str, float]:
     judge = Judge(work.model, work.tokenizer, work.side, MEAN, STD)
     metrics = create_metrics(dict.fromkeys(default_metrics()))
     views = ViewOptions().view_set(2 * work.size.height)
-    scorer = Scorer(metrics, views, Networks(judge=judge, lpips=Lpips(work.trunk)))
+    networks = Networks(judge=judge, judge_lpips=JudgeLpips(judge), lpips=Lpips(work.trunk))
+    scorer = Scorer(metrics, views, networks)
     for number in range(clips):
         measured = scorer.measure(Item(f"clip{number}", "m", "clip", PROMPT, 0, work.file))
     return {str(row["metric"]): float(str(row["value"])) for row in measured.rows}

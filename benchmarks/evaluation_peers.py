@@ -1,8 +1,7 @@
 """What people call today for the questions of panobench's default metrics, on the same views: the original packages.
 
 Every peer is a tool of its own: it decodes the clip, cuts the views that it needs with py360convert, and runs its
-network. None is made slower than it is: frames are embedded once per tool, only in the views that it asks about, and in
-the batches that panobench takes. Flow is OpenCV's, as panobench's is; VBench and EvalCrafter take RAFT, which is many
+network. None is made slower than it is: every frame is embedded once per tool, in the batches that panobench takes. Flow is OpenCV's, as panobench's is; VBench and EvalCrafter take RAFT, which is many
 times as slow. What the default set asks and no package answers (poles, cube edges, the gate, the seam beside its
 neighbours, turn and travel of the camera, motion against real video) has no peer, and counts for the peers.
 """
@@ -94,25 +93,24 @@ def decode(work: Work) -> np.ndarray:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
-def cut_views(work: Work, frames: np.ndarray, which: Iterable[int] = range(12)) -> list[list[np.ndarray]]:
-    """The same views of every frame, by py360convert: all twelve, or some."""
+def cut_views(work: Work, frames: np.ndarray) -> list[list[np.ndarray]]:
+    """The same twelve views of every frame, by py360convert."""
     side = work.view_side
-    centres = [VIEW_SETS["sphere12"][number] for number in which]
     return [
         [
             py360convert.e2p(frame, (90, 90), yaw if yaw <= 180 else yaw - 360, pitch, (side, side), mode="bilinear")
-            for yaw, pitch in centres
+            for yaw, pitch in VIEW_SETS["sphere12"]
         ]
         for frame in frames
     ]
 
 
 @torch.inference_mode()
-def clip_embeddings(work: Work, frames: np.ndarray, which: Iterable[int] = range(12)) -> torch.Tensor:
+def clip_embeddings(work: Work, frames: np.ndarray) -> torch.Tensor:
     """(F, V, D) by open_clip and its own preprocessing."""
     preprocess = open_clip.image_transform(work.side, is_train=False, mean=MEAN, std=STD)
     found = []
-    for views in cut_views(work, frames, which):
+    for views in cut_views(work, frames):
         pictures = torch.stack([preprocess(Image.fromarray(view)) for view in views])
         found.append(work.model.encode_image(pictures, normalize=True))
     return torch.stack(found)
@@ -123,14 +121,6 @@ def peer_alignment(work: Work) -> float:
     """CLIP score of all views."""
     text = work.model.encode_text(work.tokenizer([PROMPT]), normalize=True)[0]
     return float((clip_embeddings(work, decode(work)) @ text).mean())
-
-
-@torch.inference_mode()
-def peer_directional(work: Work) -> float:
-    """CLIP score of the parts of the prompt in the views that look there: behind, and above."""
-    parts = work.model.encode_text(work.tokenizer(["a castle", "a cloudy sky"]), normalize=True)
-    embeddings = clip_embeddings(work, decode(work), (2, 4, 5, 6, 7))
-    return float(((embeddings[:, 0] @ parts[0]).mean() + (embeddings[:, 1:] @ parts[1]).mean()) / 2)
 
 
 def peer_consistency(work: Work) -> float:
@@ -214,7 +204,6 @@ def peer_motion(work: Work) -> float:
 
 PEERS: dict[str, Callable[[Work], float]] = {
     "CLIP alignment (open_clip)": peer_alignment,
-    "directional alignment (open_clip)": peer_directional,
     "CLIP frame consistency (open_clip)": peer_consistency,
     "tLPIPS (lpips)": peer_lpips,
     "sharpness of views (OpenCV)": peer_sharpness,

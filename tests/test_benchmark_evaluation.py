@@ -29,7 +29,6 @@ def test_the_peers_measure_the_same(tmp_path: Path):
     ours = evaluation.panobench(work)
     for name, peer, within in (
         ("clip_alignment", evaluation_peers.peer_alignment, 0.02),
-        ("directional_alignment", evaluation_peers.peer_directional, 0.02),
         ("clip_consistency", evaluation_peers.peer_consistency, 0.02),
         ("tlpips", evaluation_peers.peer_lpips, 0.02),
         (
