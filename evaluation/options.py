@@ -113,9 +113,11 @@ def request_of(
     source = str(params_file or PARAMS)
     scoring = params.scoring if params else None
     configured = scoring.metrics if scoring else {}
-    if params is None and chosen is None:
-        line = "no params.yaml of panobench here: the metrics that are proven, with their default parameters"
-        click.echo(f"{line}; --metrics names others, or all", err=True)
+    if params is None:
+        which = (
+            "" if chosen is not None else "the metrics that are proven (--metrics names others, or all), with their "
+        )
+        click.echo(f"no params.yaml of panobench here: {which}default parameters", err=True)
     names = list(configured or PROVEN)
     if chosen == "all":
         names, chosen = METRICS.names(), None
