@@ -105,6 +105,9 @@ def validate(
         "seed": prover.seed,
     }
     together = known_proof(out, run, {name: metric.version for name, metric in everything.items()}) | proof
+    if clips is None:  # the project's own page: it names every metric
+        missing = {name: "no run on these clips has named it" for name in everything if name not in together}
+        together |= record({}, {name: everything[name] for name in missing}, missing)
     write_page(out, together, {name: metric for name, metric in everything.items() if name in together}, run)
     prover.rows.remove()
     _report(proof, out)

@@ -244,7 +244,9 @@ def test_the_procedural_world_is_filmed_when_no_clips_are_given(tmp_path: Path, 
         "--corruptions", "broken_seam,perspective", "--judge", ROOT / "assets/nano/judge",
     )  # fmt: skip
     assert "metrics keep their claims: docs/metrics.md" in result.output, result.output
-    assert "3 clips of the procedural world" in Path("docs/metrics.md").read_text(encoding="utf-8")
+    page = Path("docs/metrics.md").read_text(encoding="utf-8")
+    assert "3 clips of the procedural world" in page
+    assert page.count("| not run |") == len(METRICS.names()) - 2  # all are named, and none that was not run has passed
 
 
 @pytest.mark.parametrize(
