@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -45,19 +48,42 @@ def messages_for(views: Sequence[str]) -> list[dict[str, str]]:
 
 
 def as_caption(answer: object) -> str:
-    """The caption in a model's answer.
+    """The caption in a model's answer: a text, or a list of parts with texts; thoughts before it are left out.
 
     Raises:
         ValueError: it is no caption: not text, empty, or far too long.
     """
+    if isinstance(answer, list) and all(isinstance(part, dict) for part in answer):
+        answer = "".join(str(part.get("text") or "") for part in answer)
     if not isinstance(answer, str):
         raise ValueError(f"the answer is no text but {type(answer).__name__}")
-    text = " ".join(answer.split()).strip(" \"'.`*")
+    spoken = re.sub(r"<think>.*?</think>", "", answer, flags=re.DOTALL)
+    text = " ".join(spoken.split()).strip(" \"'.`*")
     if not text:
         raise ValueError("the answer is empty")
     if len(text.split()) > _WORDS:
         raise ValueError(f"the answer has {len(text.split())} words")
     return text
+
+
+def caption_of(answer: object) -> str:
+    """The caption in the body of a chat endpoint's answer.
+
+    Raises:
+        ValueError: what the endpoint says instead, or that it is no answer.
+    """
+    if not isinstance(answer, dict):
+        raise ValueError(f"the answer is no object but {type(answer).__name__}")
+    if answer.get("error"):
+        raise ValueError(f"an error instead of an answer: {' '.join(str(answer['error']).split())[:200]}")
+    try:
+        choice = answer["choices"][0]
+        content = choice["message"]["content"]
+    except (KeyError, IndexError, TypeError) as error:
+        raise ValueError(f"there is no {error!s} in the answer") from None
+    if choice.get("finish_reason") == "length":
+        raise ValueError("the answer is cut off")
+    return as_caption(content)
 
 
 @dataclass
@@ -66,7 +92,7 @@ class ChatFuser:
 
     url: str
     model: str
-    key: str = ""
+    key: str = field(default="", repr=False)  # in no message
     per_minute: float = 60.0
     timeout: float = 60.0  # seconds
     attempts: int = 6
@@ -98,7 +124,13 @@ class ChatFuser:
             raise PanobenchError(f"PANOBENCH_CHAT_RPM or PANOBENCH_CHAT_PRICE is no number ({error})") from error
         if prices is not None and len(prices) != 2:
             raise PanobenchError(f"PANOBENCH_CHAT_PRICE is '{price}', expected two numbers: in,out")
-        key = found.get("PANOBENCH_CHAT_KEY") or found.get("OPENAI_API_KEY") or ""
+        if rate <= 0:
+            raise PanobenchError(f"PANOBENCH_CHAT_RPM is {rate:g}, expected more than 0 requests a minute")
+        if not url.startswith(("http://", "https://")):
+            raise PanobenchError(f"PANOBENCH_CHAT_URL is '{url}', expected an address such as http://127.0.0.1:8000/v1")
+        key = (found.get("PANOBENCH_CHAT_KEY") or found.get("OPENAI_API_KEY") or "").strip()
+        if not (key.isascii() and key.isprintable()):
+            raise PanobenchError("PANOBENCH_CHAT_KEY holds characters that no key has; copy it again")
         return cls(url.rstrip("/"), model, key, rate, price=prices)
 
     @property
@@ -127,6 +159,7 @@ class ChatFuser:
         import requests
 
         body: dict[str, Any] = {"model": self.model, "messages": messages_for(views), "temperature": 0.7, "top_p": 0.95}
+        body["stream"] = False
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         problem, wait = "", 0.0
         for attempt in range(self.attempts):
@@ -135,15 +168,18 @@ class ChatFuser:
             self._keep_rate()
             wait = 0.0
             try:
-                answer = requests.post(f"{self.url}/chat/completions", json=body, headers=headers, timeout=self.timeout)
+                answer = requests.post(
+                    f"{self.url}/chat/completions", json=body, headers=headers, timeout=self.timeout,
+                    allow_redirects=False,
+                )  # fmt: skip
                 if answer.status_code == 200:
-                    return as_caption(answer.json()["choices"][0]["message"]["content"])
-            except (requests.ConnectionError, requests.Timeout) as error:
+                    return caption_of(answer.json())
+            except ValueError as error:  # also of JSON
+                problem = self._hidden(f"malformed answer ({error})")
+            except requests.RequestException as error:  # no connection, none in time, one that broke
                 problem = f"no answer ({type(error).__name__})"
-            except (ValueError, KeyError, IndexError, TypeError) as error:
-                problem = f"malformed answer ({error!r})"
             else:
-                problem = f"status {answer.status_code}: {' '.join(answer.text.split())[:200]}"
+                problem = self._hidden(f"status {answer.status_code}: {' '.join(answer.text.split())[:200]}")
                 if answer.status_code not in (408, 409, 429) and answer.status_code < 500:
                     raise PanobenchError(f"{self.url} refuses, {problem}; check model, key and address")
                 wait = _retry_after(answer.headers.get("Retry-After"))
@@ -151,6 +187,10 @@ class ChatFuser:
             f"{self.url}: {self.attempts} attempts failed, the last with {problem}; "
             "run the same command again later, it goes on where it stopped"
         )
+
+    def _hidden(self, text: str) -> str:
+        """What a server says, without the key, which some repeat."""
+        return text.replace(self.key, "***") if self.key else text
 
     def _keep_rate(self) -> None:
         now = time.monotonic()
@@ -160,11 +200,15 @@ class ChatFuser:
 
 
 def _retry_after(value: str | None) -> float:
-    """Seconds that a server asks to wait; dates and nonsense count as nothing, a day is too long."""
+    """Seconds that a server asks to wait, by their number or by the time; nonsense is none, ten minutes are enough."""
     try:
-        return min(max(float(value or 0), 0.0), 600.0)
+        seconds = float(value or 0)
     except ValueError:
-        return 0.0
+        try:
+            seconds = (parsedate_to_datetime(str(value)) - datetime.now(UTC)).total_seconds()
+        except (TypeError, ValueError):
+            return 0.0
+    return min(max(seconds, 0.0), 600.0) if seconds == seconds else 0.0
 
 
 class LocalFuser:

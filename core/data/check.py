@@ -11,7 +11,9 @@ from tqdm import tqdm
 
 from core.data.clips import Clip, read_clips
 from core.data.flowstage import encoding_of
+from core.data.work import ALL, identity_hash, stamp
 from core.errors import PanobenchError
+from core.files import exclusive, sha256, write_json
 from core.flow import decode_flow
 from core.shards import Shard
 from core.video import VideoError, VideoInfo, iter_video, probe_video
@@ -38,7 +40,7 @@ def check_set(
     flows: Path | None,  # None: the set has none yet
     need_captions: bool = True,
     deep: bool = True,  # decode every frame; else headers and lengths only
-    shard: Shard | None = None,  # check only this share of the clips
+    shard: Shard = ALL,  # check only this share of the clips
 ) -> list[Problem]:
     """Everything that is wrong with one split of a set, in the order of its clips; empty if it is whole."""
     try:
@@ -46,8 +48,7 @@ def check_set(
     except PanobenchError as error:
         return [Problem(str(table), str(error).removeprefix(f"{table}: "), "run `panobench data split` again")]
     problems: list[Problem] = []
-    mine = shard.of(clips) if shard else clips
-    for clip in tqdm(mine, desc=f"check {table.parent.name}", unit="clip"):
+    for clip in tqdm(shard.of(clips), desc=f"check {table.parent.name}", unit="clip"):
         if need_captions and not clip.name:
             problems.append(
                 Problem(f"{table}: clip {clip.videoid}", "its caption is empty", "run `panobench data caption`")
@@ -134,3 +135,19 @@ def refuse_broken(problems: list[Problem], what: str) -> None:
         lines = [str(problem) for problem in problems[:SHOWN]]
         more = f"\n  ... and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise PanobenchError(f"{what}: {len(problems)} problems\n  " + "\n  ".join(lines) + more)
+
+
+def all_shares_whole(folder: Path, table: Path, media: Iterable[Path], shard: Shard) -> bool:
+    """Note that this process's share of a set is whole; whether by now all are.
+
+    Notes are kept in `folder` under a hash of the table and of every file's size and time, so that none outlives what
+    it is about.
+    """
+    if shard.world == 1:
+        return True
+    files = sorted(path for part in media for path in part.glob("*.mp4"))
+    identity = identity_hash({"table": sha256(table), "files": [stamp(path) for path in files], "world": shard.world})
+    notes = [folder / f"{identity[:16]}-{rank}.json" for rank in range(shard.world)]
+    with exclusive(folder / "shares.lock"):
+        write_json(notes[shard.rank], {"rank": shard.rank, "world": shard.world})
+        return all(note.is_file() for note in notes)

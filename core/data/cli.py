@@ -65,18 +65,22 @@ _step("encode", "Encode clips, captions and flow once, for all trainings.")
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 @params_option
 @click.option("--quick", is_flag=True, help="Headers and lengths only; do not decode every frame.")
-def check(folder: Path | None, params_file: Path, quick: bool) -> None:
+@_rank_option
+@_world_option
+def check(folder: Path | None, params_file: Path, quick: bool, rank: int | None, world: int | None) -> None:
     """Verify a data set: FOLDER (a built set, or WEB360 as released), or that of the pipeline.
 
     Prints every problem and how to mend it, and fails if there is one: missing files, wrong lengths, unreadable frames,
     empty captions, impossible flow.
     """
+    shard = find_shard(rank, world)
     if folder is None:
         from core.data.stages import Layout, run_step
 
         params = load_params(params_file)
-        run_step("check", params, Layout.pipeline(params))
-        click.echo(f"panobench: {params.outputs}: the set is whole")
+        whole = run_step("check", params, Layout.pipeline(params), shard)
+        left = "this process's share is whole; the set is when the others' are"
+        click.echo(f"panobench: {params.outputs}: {'the set is whole' if whole else left}")
         return
     from core.data.check import check_set, refuse_broken
     from core.data.existing import find_set
@@ -87,10 +91,11 @@ def check(folder: Path | None, params_file: Path, quick: bool) -> None:
     problems = [
         problem
         for name, found in splits.items()
-        for problem in check_set(found.table, found.videos, found.flows, deep=not quick)
+        for problem in check_set(found.table, found.videos, found.flows, deep=not quick, shard=shard)
     ]
     refuse_broken(problems, str(folder))
-    click.echo(f"panobench: {folder}: the set is whole")
+    checked = "the set" if shard.world == 1 else f"share {shard.rank} of {shard.world}"
+    click.echo(f"panobench: {folder}: {checked} is whole")
 
 
 def _overrides(function: Callable[..., Any]) -> Callable[..., Any]:

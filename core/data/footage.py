@@ -163,18 +163,29 @@ def iter_frames(
 def _decoded(path: str | Path, start: float) -> Iterator[tuple[float, av.VideoFrame]]:
     """Pictures in order of display with their times in seconds after the file's first, from a key frame before `start`.
 
-    Stops at the first picture that is damaged.
+    Stops at the first picture that is damaged. Containers without an index, such as MPEG-TS, seek to somewhere near:
+    what comes too late is sought again from further ahead, and at last from the beginning.
     """
+    first = _first_time(path)
+    for ahead in (0.5, 5.0, start):
+        frames = _read(path, first, max(start - ahead, 0.0))
+        head = next(frames, None)
+        if ahead >= start or (head is not None and head[0] <= start):
+            if head is not None:
+                yield head
+                yield from frames
+            return
+
+
+def _read(path: str | Path, first: int, place: float) -> Iterator[tuple[float, av.VideoFrame]]:
+    """Pictures and their times from about `place`, in seconds, on; `first` is the timestamp of the file's first."""
     import av
 
     with opened(path) as (container, stream):
         stream.thread_type = "AUTO"
         base = float(stream.time_base)
-        first = _first_time(container, stream)
-        if start > 0:
-            container.seek(int(max(start - 0.5, 0) / base) + first, stream=stream, backward=True)
-        else:
-            container.seek(first, stream=stream, backward=True)
+        if place > 0:
+            container.seek(int(place / base) + first, stream=stream, backward=True)
         try:
             for packet in container.demux(stream):
                 if packet.is_corrupt:
@@ -186,14 +197,15 @@ def _decoded(path: str | Path, start: float) -> Iterator[tuple[float, av.VideoFr
             return
 
 
-def _first_time(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> int:
+def _first_time(path: str | Path) -> int:
     """Timestamp of the picture that is shown first; the first packets may be of later ones."""
     times = []
-    for packet in container.demux(stream):
-        if packet.pts is not None and packet.size:
-            times.append(packet.pts)
-        if len(times) >= 16:
-            break
+    with opened(path) as (container, stream):
+        for packet in container.demux(stream):
+            if packet.pts is not None and packet.size:
+                times.append(packet.pts)
+            if len(times) >= _REORDERED:
+                break
     return min(times, default=0)
 
 

@@ -39,7 +39,11 @@ _BOILERPLATE = re.compile(
     r"^(?:an? )?(?:(?:panoramic|360[- ]degree|wide) )?(?:view|photo|picture|image|panorama|scene)s? of (?=\S)", re.I
 )
 # What several views say of one and the same thing around the viewer; one wording of each is enough.
-_SUBJECTS = (("mountain", "hill"), ("road", "street"), ("cloud",), ("clear",), ("camera", "moving", "turning"))
+_SUBJECTS = (("mountain",), ("hill",), ("road",), ("street",), ("cloud",), ("clear",), ("camera", "moving", "turning"))
+# What may be said of such a subject and be left out; a phrase that says more stays.
+_ASIDES = _MODIFIERS | _set(
+    """sky horizon background distance surrounded leading line down forward around move turn stand still"""
+)
 _CLOUDS, _CLEAR = re.compile(r"\bcloud(?:s|y)?\b", re.I), re.compile(r"\bclear\b.*\bsky\b|\bcloudless\b", re.I)
 _PREPOSITION = re.compile(
     r"^(?P<things>an? .+?) (?P<link>standing on|in front of|rolling over|floating over|on|over|above|in) (?P<place>.+)$"
@@ -138,7 +142,8 @@ def _once_per_subject(phrases: Sequence[str]) -> list[str]:
     count = Counter(phrases)
     for phrase in phrases:
         words = _words(phrase)
-        subject = next((names[0] for names in _SUBJECTS if words & set(names)), phrase)
+        named = (names for names in _SUBJECTS if words & set(names) and words <= _ASIDES | set(names))
+        subject = next(named, (phrase,))[0]
         best = chosen.setdefault(subject, phrase)
         if (len(words), count[phrase]) > (len(_words(best)), count[best]):
             chosen[subject] = phrase

@@ -19,6 +19,8 @@ _BLACK = 24  # of 255; bars of compressed video are not quite 16
 
 #: Seam gap above which the edges do not continue each other; neighbouring columns have 0, unrelated ones 1.
 SEAM_GAP = 0.32
+#: Difference of distant columns, less that of neighbours, below which a picture's columns are all alike.
+STRUCTURE = 0.3
 #: Product of the two measures of a pole above which neither pole is one point; rows of a flat picture have about 1.
 POLES = 0.45
 #: Change along the rows next to a pole against change across them, below which it surely is one.
@@ -58,11 +60,12 @@ def judge(
         eye: see above.
     """
     grey = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]).astype(np.float32)
-    seam, poles, grain = seam_gap(grey), pole_change(grey), pole_grain(grey)
+    (seam, structure), poles, grain = seam_gap(grey), pole_change(grey), pole_grain(grey)
     halves = {"top-bottom": likeness(*np.split(grey, 2, 1)), "left-right": likeness(*np.split(grey, 2, 2))}
     measures = {
         "aspect": aspect,
         "seam_gap": seam,
+        "structure": structure,
         "pole_change_top": poles[0],
         "pole_change_bottom": poles[1],
         **{f"pole_grain_{pole}": g for pole, g in zip(("top", "bottom"), grain, strict=True) if not np.isnan(g)},
@@ -76,13 +79,14 @@ def judge(
         return verdict(f"{projection}: its metadata say so", "convert it to equirectangular, as with ffmpeg's v360")
     if (circles := fisheye(grey, aspect)) is not None:
         return verdict(circles, "stitch it with the camera's own program")
+    bars = letterbox(grey)
     if eye is None:
         layout = stereo if stereo in halves else _stereo_layout(halves, aspect)
-        if layout:
+        if layout and (stereo in halves or bars is None):
             return verdict(
                 f"stereo {layout}: two pictures of one scene", f"--crop-eye {layout.split('-')[0]} keeps one"
             )
-    if (bars := letterbox(grey)) is not None:
+    if bars is not None:
         return verdict(*bars)
     # A panorama has a horizon where the faces of a cube map end, half way up; only its seam tells the two apart.
     if (faces := cubemap(grey, aspect)) is not None and (abs(aspect / 2 - 1) > 0.02 or seam > SEAM_GAP):
@@ -90,7 +94,13 @@ def judge(
     # Eyes are packed at full size or squeezed; both are stretched to 2:1.
     if eye is None and abs(aspect / 2 - 1) > 0.02:
         return verdict(f"not 2:1 (aspect {aspect:.2f}): a full equirectangular picture is twice as wide as high")
-    return verdict(_flat(seam, poles, grain, projection == "equirectangular"))
+    said = projection == "equirectangular"
+    if not said and structure < STRUCTURE and not any(g < POLE_GRAIN for g in grain):
+        return verdict(
+            "too little structure to tell whether it is a full panorama",
+            "if it is one, mark it as equirectangular, as with Google's Spatial Media Metadata Injector",
+        )
+    return verdict(_flat(seam, poles, grain, said))
 
 
 def _flat(seam: float, change: tuple[float, float], grain: tuple[float, float], said: bool) -> str:
@@ -123,13 +133,14 @@ def _stereo_layout(halves: dict[str, float], aspect: float) -> str:
 # --- measures --------------------------------------------------------------------------------------------------------
 
 
-def seam_gap(grey: np.ndarray) -> float:
+def seam_gap(grey: np.ndarray) -> tuple[float, float]:
     """How foreign the right edge is to the left one: 0 as neighbouring columns are, 1 as distant ones; `(n,H,W)`.
 
     On a logarithmic scale, with a constant and a linear difference along the columns taken out first: lenses of one
-    camera expose differently. Median over the frames. 0 where the picture is too plain to say.
+    camera expose differently. Median over the frames. 0 where the picture is too plain to say; the second number is
+    how much further apart distant columns are than neighbours.
     """
-    gaps = []
+    gaps, structure = [], []
     width = grey.shape[2]
     rows = slice(grey.shape[1] // 10, -grey.shape[1] // 10)  # the poles continue everywhere
     for frame in 60 * np.log(grey[:, rows] + 16):
@@ -142,8 +153,9 @@ def seam_gap(grey: np.ndarray) -> float:
         far = float(np.median([step(c, (c + width // 3 + 7 * k) % width) for k, c in enumerate(columns)]))
         # Beside the edge itself the columns next to it: one spoilt column of a bad stitch is no end of the picture.
         seam = min(step(-1, 0), step(-2, 1), step(-1, 1), step(-2, 0))
-        gaps.append((seam - near) / (far - near) if far - near > 0.3 else 0.0)
-    return float(np.clip(np.median(gaps), 0, 1.5))
+        structure.append(far - near)
+        gaps.append((seam - near) / (far - near) if far - near > STRUCTURE else 0.0)
+    return float(np.clip(np.median(gaps), 0, 1.5)), float(np.median(structure))
 
 
 def _difference(a: np.ndarray, b: np.ndarray) -> float:

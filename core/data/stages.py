@@ -161,23 +161,25 @@ def encode(params: Params, layout: Layout, shard: Shard = ALL) -> bool:
 
 
 def check(params: Params, layout: Layout, shard: Shard = ALL) -> bool:
-    """Verify everything, or say what is wrong.
+    """Verify everything, or say what is wrong; whether all shares are verified.
 
     Raises:
         PanobenchError: the set is broken.
     """
-    from core.data.check import check_set, refuse_broken
+    from core.data.check import all_shares_whole, check_set, refuse_broken
     from core.data.clips import has_clips, read_clips
 
     train = layout.dataset / "train"
     table = train / "clips.csv" if layout.together else layout.captions
-    only = None if shard == ALL else shard
-    problems = check_set(table, train / "videos", layout.flows, shard=only)
+    problems = check_set(table, train / "videos", layout.flows, shard=shard)
     other = layout.dataset / layout.test
     if has_clips(other / "clips.csv"):
         captioned = layout.together and bool(params.caption.captioner)
-        problems += check_set(other / "clips.csv", other / "videos", None, need_captions=captioned, shard=only)
+        problems += check_set(other / "clips.csv", other / "videos", None, need_captions=captioned, shard=shard)
     refuse_broken(problems, str(layout.dataset))
+    media = (train / "videos", layout.flows, other / "videos")
+    if not all_shares_whole(layout.partial / "check", table, media, shard):
+        return False
     if not layout.together:
         write_json(layout.checked, {"clips": len(read_clips(table)), "problems": 0})
     return True

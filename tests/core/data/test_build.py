@@ -139,6 +139,56 @@ def test_what_is_no_full_panorama_is_named(photo):
     assert "top-bottom" in judge(small(panorama), 2.0, stereo="top-bottom").reason
 
 
+@pytest.mark.parametrize("kind", ["fog", "wall", "snow", "dark"])
+def test_pictures_of_nearly_nothing_are_no_panoramas_unless_marked(kind):
+    rng, film = np.random.default_rng(0), perspective(3, 2).astype(np.float64)
+    plain = {
+        "fog": 0.04 * (film - 128) + 190,
+        "wall": np.linspace(225, 238, 256)[None, None, :, None] + 0 * film,
+        "snow": np.linspace(210, 240, 128)[None, :, None, None] + 0 * film,
+        "dark": 18 + 0 * film,
+    }[kind]
+    frames = small((plain + rng.normal(0, 1.5, film.shape)).clip(0, 255).astype(np.uint8))
+    verdict = judge(frames, 2.0)
+    assert verdict.reason == "too little structure to tell whether it is a full panorama"
+    assert "mark it as equirectangular" in verdict.hint
+    assert "structure" not in judge(frames, 2.0, projection="equirectangular").reason
+
+
+def test_half_a_sphere_on_black_is_no_stereo_pair():
+    half = erp(9, 2) * ((np.arange(256) >= 64) & (np.arange(256) < 192))[None, None, :, None]
+    assert "letterboxed: black bars at the left and right" in judge(small(half), 2.0).reason
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixels"),
+    [
+        ("stream.ts", "libx264", "yuv420p"),
+        ("ten bits.mp4", "libx265", "yuv420p10le"),
+        ("ünï 全景.webm", "libvpx-vp9", "yuv420p"),
+        ("odd.mov", "prores_ks", "yuv422p10le"),
+    ],
+)
+def test_any_container_and_codec_is_read_from_any_place(tmp_path, name, codec, pixels):
+    import av
+
+    frames = erp(9, 20)
+    if codec not in av.codecs_available:
+        pytest.skip(f"this FFmpeg has no {codec}")
+    with av.open(str(tmp_path / name), "w") as out:
+        stream = out.add_stream(codec, rate=FPS)
+        stream.height, stream.width, stream.pix_fmt = 128, 256, pixels
+        for frame in frames:
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format=pixels)))
+        out.mux(stream.encode())
+    source, _ = probe_file(tmp_path, tmp_path / name, 64, 12)
+    assert (source.reason, source.frames) == ("", 20)
+    for start in (0, 1, 13, 19):
+        [frame] = iter_frames(tmp_path / name, source.timing, start, start + 1)
+        nearest = np.abs(frames.astype(int) - frame.astype(int)).mean(axis=(1, 2, 3)).argmin()
+        assert nearest == start
+
+
 def test_spherical_metadata_are_read(tmp_path):
     write_video(tmp_path / "a.mp4", erp(0, 2), FPS)
     add_spherical(tmp_path / "a.mp4")
@@ -336,6 +386,32 @@ def test_a_broken_set_is_refused_with_what_mends_it(built, tmp_path):
     assert f"{ids[2]}.mp4" in message
     assert f"clip {ids[3]}: its caption is empty; run `panobench data caption`" in message
     assert "stranger.mp4: no row of the CSV names it" in message
+
+
+def test_shares_of_a_check_are_whole_together(built, tiny_base, tmp_path, monkeypatch):
+    from core.data.stages import Layout, run_step
+    from core.shards import Shard
+
+    monkeypatch.chdir(tmp_path)
+    shares = [["check", str(built[0]), "--rank", str(rank), "--world", "3"] for rank in range(3)]
+    done = [CliRunner().invoke(data, share, catch_exceptions=False) for share in shares]
+    assert [f"share {rank} of 3 is whole" in done[rank].output for rank in range(3)] == [True] * 3
+    params = tiny_params(tiny_base, dataset={"source": str(built[0]), "frames": 12})
+    layout = Layout.pipeline(params)
+    for name in ("probe", "split", "caption", "flow"):
+        run_step(name, params, layout)
+    assert not run_step("check", params, layout, Shard(1, 2))
+    assert not layout.checked.exists()
+    first = sorted((layout.dataset / "train/videos").iterdir())[0]
+    content = first.read_bytes()
+    first.write_bytes(content[:-200])
+    with pytest.raises(Exception, match=first.name):
+        run_step("check", params, layout, Shard(0, 2))
+    assert not layout.checked.exists()
+    first.write_bytes(content)  # another file now: what was checked before it changed counts no more
+    assert not run_step("check", params, layout, Shard(0, 2))
+    assert run_step("check", params, layout, Shard(1, 2))
+    assert layout.checked.exists()
 
 
 def test_web360_as_released_is_taken_as_it_is(tiny_base, tmp_path, monkeypatch):
