@@ -3,7 +3,8 @@
 Films scenes of the procedural world as raw footage, runs every step of `panobench data build` on it in a process of its
 own, and measures seconds, bytes and peak memory. `--clips 10,1000` shows that memory does not grow with the number of
 clips. `--plan HOURS` turns the rates into a plan: storage, core hours and GPU hours for so much footage. Rates are of
-this machine, with its CPU or its GPU; the plan says which.
+this machine, with its CPU or its GPU; the plan says which. `--flops` counts instead what Stable Diffusion's VAE and
+BLIP large's vision tower compute for a frame of a clip of the paper's size, which no machine changes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -86,7 +88,9 @@ def run(params: Params, clips: int, root: Path) -> list[Rate]:
     frames = params.dataset.frames
     write_raw(root / "raw", clips, frames, params.video.height)
     content = params.model_dump(exclude_none=True)
-    content["dataset"] |= {"source": str(root / "raw"), "test_share": 0.0, "keep_flagged": True}
+    content["dataset"] |= {"test_share": 0.0, "keep_flagged": True} | dict.fromkeys(
+        ("source", "watch"), str(root / "raw")
+    )
     if params.caption.captioner == "given":
         from tests.tiny import write_tiny_blip
 
@@ -120,6 +124,26 @@ def plan(rates: list[Rate], hours: float, fps: float = 25.0) -> str:
     return "\n".join(lines) + "\n"
 
 
+def count_flops() -> dict[str, float]:
+    """TFLOP a frame of clips of 100 frames of 1024 x 512: of the VAE, and of BLIP's vision tower for five pictures."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+    from transformers import BlipVisionConfig, BlipVisionModel
+
+    from benchmarks.random_base import SIZES, random_base
+
+    def count(work: Callable[[], object]) -> float:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            work()
+        return counter.get_total_flops() / 1e12
+
+    vae = random_base(SIZES["paper"], torch.float32, "meta").vae
+    large = BlipVisionConfig(hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16)
+    with torch.device("meta"):
+        blip, frame, views = BlipVisionModel(large), torch.empty(1, 3, 512, 1024), torch.empty(5, 3, 384, 384)
+    return {"encode": count(lambda: vae.encode(frame)), "caption": count(lambda: blip(views)) / 100}
+
+
 @click.command(help=__doc__)
 @click.option("--params", "params_file", default="params.yaml", show_default=True, type=click.Path(path_type=Path))
 @click.option("--clips", default="10", show_default=True, help="Numbers of clips, such as 10,1000.")
@@ -127,12 +151,17 @@ def plan(rates: list[Rate], hours: float, fps: float = 25.0) -> str:
 @click.option("--frames", type=int, help="Frames of a clip; default: those of --params.")
 @click.option("--captioner", help="BLIP folder; default: a random one of the real class at tiny size.")
 @click.option("--plan", "hours", type=float, help="Hours of footage to plan for.")
+@click.option("--flops", is_flag=True, help="Only count what the two networks compute for a frame.")
 @click.option("--out", default="outputs/benchmarks", show_default=True, type=click.Path(path_type=Path))
 def main(
     params_file: Path, clips: str, height: int | None, frames: int | None, captioner: str | None, hours: float | None,
-    out: Path,
+    flops: bool, out: Path,
 ) -> None:  # fmt: skip
     """Write data-rates.json and .md, and print the table."""
+    if flops:
+        for step, tera in count_flops().items():
+            click.echo(f"{step}: {tera:.3f} TFLOP a frame")
+        return
     content = load_params(params_file).model_dump()
     if height:
         content["video"] |= {"height": height, "width": 2 * height}

@@ -66,6 +66,22 @@ def test_cyclic_flow_beats_planar_flow_at_every_latitude(tmp_path):
     assert (tmp_path / "flow-dis.md").read_text().count("\n|") == 7
 
 
+def test_flops_of_encoding_are_those_of_the_documented_plan():
+    """docs/data.md plans with 2.30 and 0.019 TFLOP a frame."""
+    done = CliRunner().invoke(data_rates.main, ["--flops"], catch_exceptions=False)
+    assert done.output.splitlines()[-2:] == ["encode: 2.302 TFLOP a frame", "caption: 0.019 TFLOP a frame"]
+
+
+@pytest.mark.slow
+def test_every_step_of_a_set_is_measured(tmp_path):
+    arguments = ["--clips", "2", "--height", "32", "--frames", "8", "--out", str(tmp_path)]
+    done = CliRunner().invoke(data_rates.main, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    rates = json.loads((tmp_path / "data-rates.json").read_text())
+    assert [(rate["step"], rate["frames"]) for rate in rates] == [(step, 16) for step in data_rates.STEPS]
+    assert all(rate["seconds"] > 0 and rate["peak_mib"] > 100 for rate in rates)
+
+
 def test_a_plan_is_the_rates_times_the_frames():
     """An hour at 25 frames per second is 90,000 frames; here a frame takes .1 seconds and 1/16 MiB."""
     rate = data_rates.Rate("flow", 2, 32, 3.2, 100.0, 2.0)
