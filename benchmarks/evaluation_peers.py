@@ -2,7 +2,7 @@
 
 Every peer is a tool of its own: it decodes the clip, cuts the views that it needs with py360convert, and runs its
 network. None is made slower than it is: every frame is embedded once per tool, in the batches that panobench takes.
-Flow is OpenCV's, as panobench's is; VBench and EvalCrafter take RAFT, which is many times as slow. What the default set
+Flow is OpenCV's, as panobench's is. VBench and EvalCrafter take RAFT for it; one pair is timed, and said apart. What the default set
 asks and no package answers (poles, cube edges, the gate, the seam beside its neighbours, turn and travel of the camera)
 has no peer: it costs panobench time and the peers nothing.
 """
@@ -24,6 +24,7 @@ import py360convert
 import torch
 from PIL import Image
 from scipy.ndimage import convolve
+from torchvision.models.optical_flow import raft_large
 
 from core.video import write_video
 from evaluation.views import VIEW_SETS, ViewOptions
@@ -202,6 +203,17 @@ def peer_motion(work: Work) -> float:
     frames = decode(work)
     return float(np.mean([np.linalg.norm(_planar_flow(a, b), axis=-1).mean() for a, b in itertools.pairwise(frames)]))
 
+
+@torch.inference_mode()
+def raft_of_a_pair(work: Work) -> None:
+    """Flow of one pair of frames by torchvision's RAFT, twelve iterations, random weights."""
+    network = raft_large(weights=None, progress=False).eval()
+    a, b = (torch.from_numpy(frame).permute(2, 0, 1)[None] / 127.5 - 1 for frame in decode(work)[:2])
+    network(a, b, num_flow_updates=12)
+
+
+#: Flows that the peers ask for, of each pair of frames: forth and back for the two along the motion, forth for motion.
+FLOWS = 5
 
 PEERS: dict[str, Callable[[Work], float]] = {
     "CLIP alignment (open_clip)": peer_alignment,
