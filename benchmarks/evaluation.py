@@ -182,8 +182,8 @@ def report(record: dict[str, Any]) -> str:
         with_raft = (total[1] + flows * record["raft"]) / ours[1]
         lines += [
             "",
-            f"The flow of all is OpenCV's. With RAFT, which VBench and EvalCrafter follow, a pair takes {record['raft']:.1f} s "
-            f"of the processor; three of these tools ask for {flows}, which would make the ratio {with_raft:.0f}.",
+            "The flow of all is OpenCV's. With RAFT, which VBench and EvalCrafter follow, a pair takes "
+            f"{record['raft']:.1f} s of the processor; three of these tools ask for {flows}, which would make the ratio {with_raft:.0f}.",
         ]
     for title, rows in (("Longer clips", record["longer"]), ("More clips", record["more"])):
         if rows:

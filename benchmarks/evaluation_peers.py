@@ -2,9 +2,9 @@
 
 Every peer is a tool of its own: it decodes the clip, cuts the views that it needs with py360convert, and runs its
 network. None is made slower than it is: every frame is embedded once per tool, in the batches that panobench takes.
-Flow is OpenCV's, as panobench's is. VBench and EvalCrafter take RAFT for it; one pair is timed, and said apart. What the default set
-asks and no package answers (poles, cube edges, the gate, the seam beside its neighbours, turn and travel of the camera)
-has no peer: it costs panobench time and the peers nothing.
+Flow is OpenCV's, as panobench's is. VBench and EvalCrafter take RAFT for it; one pair is timed, and said apart.
+What the default set asks and no package answers (poles, cube edges, the gate, the seam beside its neighbours, turn and
+travel of the camera) has no peer: it costs panobench time and the peers nothing.
 """
 
 from __future__ import annotations
