@@ -183,7 +183,8 @@ def report(record: dict[str, Any]) -> str:
         lines += [
             "",
             "The flow of all is OpenCV's. With RAFT, which VBench and EvalCrafter follow, a pair takes "
-            f"{record['raft']:.1f} s of the processor; three of these tools ask for {flows}, which would make the ratio {with_raft:.0f}.",
+            f"{record['raft']:.1f} s of the processor; three of these tools ask for {flows}, which would make "
+            f"the ratio {with_raft:.0f}.",
         ]
     for title, rows in (("Longer clips", record["longer"]), ("More clips", record["more"])):
         if rows:
