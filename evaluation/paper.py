@@ -6,18 +6,10 @@ Both say what ran, from the record of the run, and nothing else.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from core.latex import escape
 from evaluation.findings import CRITERIA, listed
 
-_LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-}  # fmt: skip
 _ARROWS = {"higher": r"$\uparrow$", "lower": r"$\downarrow$", "none": ""}
-
-
-def latex(text: str) -> str:
-    """Text with LaTeX's own characters escaped."""
-    return "".join(_LATEX.get(character, character) for character in text)
 
 
 def latex_table(comparison: Mapping[str, Any], places: Mapping[str, int]) -> str:
@@ -32,13 +24,13 @@ def latex_table(comparison: Mapping[str, Any], places: Mapping[str, int]) -> str
     chosen = comparison["headline"]
     titles = " & ".join(CRITERIA[criterion] for criterion in chosen)
     metrics = " & ".join(
-        rf"{{\scriptsize {latex(name)} {_ARROWS[comparison['metrics'][name]['direction']]}}}"
+        rf"{{\scriptsize {escape(name)} {_ARROWS[comparison['metrics'][name]['direction']]}}}"
         for name in chosen.values()
     )
     lines = [
         r"\begin{table}",
         r"  \centering",
-        rf"  \caption{{{latex(caption(comparison))}}}",
+        rf"  \caption{{{escape(caption(comparison))}}}",
         rf"  \begin{{tabular}}{{l{'c' * len(chosen)}}}",
         r"    \toprule",
         rf"    Method & {titles} \\",
@@ -47,7 +39,7 @@ def latex_table(comparison: Mapping[str, Any], places: Mapping[str, int]) -> str
     ]
     for method in comparison["methods"]:
         cells = [_cell(comparison["metrics"][name], method["name"], places[name]) for name in chosen.values()]
-        lines.append(rf"    {latex(method['label'])} & {' & '.join(cells)} \\")
+        lines.append(rf"    {escape(method['label'])} & {' & '.join(cells)} \\")
     return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}", ""])
 
 

@@ -25,7 +25,7 @@ from evaluation.compare_cli import compare as compare_command
 from evaluation.comparison import check_comparable, compare, decimals, load_scored, results_markdown
 from evaluation.findings import CRITERIA, findings, standing
 from evaluation.page import Making
-from evaluation.paper import latex, methods_section
+from evaluation.paper import latex_table, methods_section
 from evaluation.pictures import read_shots, seam_crop
 from evaluation.provenance import git_state
 from evaluation.report import build_report
@@ -207,7 +207,9 @@ def test_latex_table_is_the_summary(outputs, comparison):
     assert shown == pytest.approx([entry[key] for key in ("mean", "low", "high")], abs=0.06)
     assert r"\textbf" in rows[2].split("&")[1]
     assert text.count("{") == text.count("}")
-    assert latex("50 % of a_b & {c}") == r"50 \% of a\_b \& \{c\}"
+    methods = [method | {"label": f"[{method['label']}] 50%"} for method in comparison["methods"]]
+    hostile = latex_table(comparison | {"methods": methods}, dict.fromkeys(comparison["headline"].values(), 2))
+    assert rf"    {{[}}{next(iter(LABELS.values()))}] 50\% & " in hostile  # a bare [ would belong to the \\ before it
 
 
 def test_methods_section_says_what_ran(outputs, comparison):

@@ -1,24 +1,14 @@
-"""The tables for a paper: no name of anybody's can break them, and LaTeX compiles them where there is one."""
+"""The tables for a paper: LaTeX compiles them, whatever the methods are called, where there is one."""
 
-import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from study_app.analysis.latex import _grouped, _table, escape
+from study_app.analysis.latex import _grouped, _table
 
-ESCAPED = r"\\text(?:backslash|asciitilde|asciicircum|bar)\{\}|\\[&%$#_{}]|\$(?:[<>]|\\approx|\\to|\\times)\$|\{[\[*]\}"
 NAMES = ("[ours] 50% & <more>_{x}", "* $y$ #1 ~ ^ \\end{table}", 'a | "b" é ü – ≈ → ×', "two\n\nlines", "\\")
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.text())
-def test_what_is_left_of_a_name_means_nothing_to_latex(name: str):
-    assert not re.search(r'[\\&%$#_{}~^|"\[*\n\r]', re.sub(ESCAPED, "", escape(name)))
 
 
 def test_the_first_cell_stands_where_it_changes():
