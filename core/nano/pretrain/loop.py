@@ -17,6 +17,8 @@ from tqdm import tqdm
 from core.files import atomic_path
 
 CHECKPOINT_SECONDS = 120.0
+#: Steps between readings of the loss: every reading makes a GPU wait for the CPU.
+_READ_EVERY = 20
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,13 @@ def fit(
     module.train()
     progress = tqdm(range(start, plan.steps), initial=start, total=plan.steps, desc=name, mininterval=2.0)
 
+    unread: list[Tensor] = []
+
+    def read() -> None:
+        for row, loss in zip(rows[len(rows) - len(unread) :], torch.stack(unread).tolist(), strict=True):
+            row["loss"] = loss
+        unread.clear()
+
     def save(step: int) -> None:
         pd.DataFrame(rows).to_csv(curve, index=False)
         with atomic_path(checkpoint) as temporary:
@@ -102,9 +111,13 @@ def fit(
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         average.update_parameters(module)
-        rows.append({"step": step + 1, "loss": value.item(), "learning_rate": rate})
-        progress.set_postfix(loss=f"{value.item():.4f}")
-        if time.monotonic() - saved > CHECKPOINT_SECONDS:
+        rows.append({"step": step + 1, "loss": math.nan, "learning_rate": rate})
+        unread.append(value.detach())
+        due = time.monotonic() - saved > CHECKPOINT_SECONDS
+        if due or len(unread) == _READ_EVERY or step + 1 == plan.steps:
+            read()
+            progress.set_postfix(loss=f"{rows[-1]['loss']:.4f}", refresh=False)
+        if due:
             save(step + 1)
             saved = time.monotonic()
     if start < plan.steps:

@@ -24,9 +24,13 @@ CAPTION_DROPOUT = 0.1
 OFFSET_NOISE = 0.1
 
 
-def to_unit(images: np.ndarray) -> Tensor:
+#: Frames that are encoded at a time, by the type of device.
+_ENCODED_AT_ONCE = {"cpu": 32, "cuda": 256}
+
+
+def to_unit(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
     """uint8 (..., H, W, 3) to float32 (..., 3, H, W) in [-1, 1]."""
-    return torch.tensor(images).movedim(-1, -3).float() / 127.5 - 1.0
+    return torch.tensor(images, device=device).movedim(-1, -3).float() / 127.5 - 1.0
 
 
 # --- VAE --------------------------------------------------------------------------------------------------------------
@@ -45,7 +49,7 @@ def train_vae(
 
     def loss(generator: torch.Generator) -> Tensor:
         picked = torch.randint(len(stills), (plan.batch,), generator=generator).tolist()
-        x = torch.stack([to_unit(stills.images[i, 0]) for i in picked]).to(device)
+        x = to_unit(np.stack([stills.images[i, 0] for i in picked]), device)
         if int(generator.initial_seed() % 1_000_003) < whole_from * plan.steps and h > 32:
             top = int(torch.randint(h - 31, (1,), generator=generator))
             left = int(torch.randint(w - 63, (1,), generator=generator))
@@ -89,7 +93,7 @@ def train_decoder(
 
     def loss(generator: torch.Generator) -> Tensor:
         picked = torch.randint(len(latents), (plan.batch,), generator=generator)
-        x = to_unit(np.stack([stills.images[i, 0] for i in picked.tolist()]))
+        x = to_unit(np.stack([stills.images[i, 0] for i in picked.tolist()]), device)
         z = latents[picked].float()
         if int(generator.initial_seed() % 1_000_003) < whole_from * plan.steps and h > 8:
             top = int(torch.randint(h - 7, (1,), generator=generator))
@@ -100,7 +104,6 @@ def train_decoder(
             z, x = z[: max(1, plan.batch // 4)], x[: max(1, plan.batch // 4)]
         level = noise * torch.rand(len(z), 1, 1, 1, generator=generator)
         y = vae.decode((z + level * torch.randn(z.shape, generator=generator)).to(device)).sample
-        x = x.to(device)
         edges = (y.diff(dim=-1) - x.diff(dim=-1)).abs().mean() + (y.diff(dim=-2) - x.diff(dim=-2)).abs().mean()
         return _picture_loss(y, x) + edges
 
@@ -113,7 +116,7 @@ def blockiness(vae: AutoencoderKL, images: np.ndarray) -> float:
 
     Divided by the same of the pictures themselves, uint8 (N, H, W, 3).
     """
-    x = to_unit(images).to(device_of(vae))
+    x = to_unit(images, device_of(vae))
     y = torch.cat([vae.decode(vae.encode(part).latent_dist.mean).sample for part in x.split(16)])
     stride = 2 ** (len(vae.config.block_out_channels) - 1)
     ratios = []
@@ -132,7 +135,7 @@ def normalise_latents(vae: AutoencoderKL, stills: Pictures, count: int = 512) ->
     """
     starts = range(0, min(count, len(stills)), 16)
     device = device_of(vae)
-    parts = (to_unit(stills.images[i : i + 16, 0]).to(device) for i in starts)
+    parts = (to_unit(stills.images[i : i + 16, 0], device) for i in starts)
     latents = torch.cat([vae.encode(part).latent_dist.mean for part in parts])
     mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
     quant, post = vae.quant_conv, vae.post_quant_conv
@@ -147,7 +150,7 @@ def normalise_latents(vae: AutoencoderKL, stills: Pictures, count: int = 512) ->
 @torch.no_grad()
 def reconstruction_psnr(vae: AutoencoderKL, images: np.ndarray) -> float:
     """PSNR in dB over pictures uint8 (N, H, W, 3), encoded to the mean and decoded."""
-    x = to_unit(images).to(device_of(vae))
+    x = to_unit(images, device_of(vae))
     y = torch.cat([vae.decode(vae.encode(part).latent_dist.mean).sample for part in x.split(16)]).clamp(-1, 1)
     return float(-10 * torch.log10(((x - y) / 2).pow(2).mean()))
 
@@ -158,10 +161,11 @@ def encode_pictures(vae: AutoencoderKL, pictures: Pictures, cache: Path) -> Tens
     if cache.exists():
         return torch.load(cache, weights_only=True)
     frames = pictures.images.shape[1]
-    chunk = max(1, 32 // frames)
+    device = device_of(vae)
+    chunk = max(1, _ENCODED_AT_ONCE[device.type] // frames)
     latents = []
     for start in tqdm(range(0, len(pictures), chunk), desc=f"encode {cache.stem}", mininterval=2.0):
-        x = to_unit(pictures.images[start : start + chunk]).to(device_of(vae))
+        x = to_unit(pictures.images[start : start + chunk], device)
         latents.append(vae.encode(x.flatten(0, 1)).latent_dist.mean.half().unflatten(0, (-1, frames)).cpu())
     result = torch.cat(latents)
     torch.save(result, cache)
@@ -235,6 +239,24 @@ def embed_texts(encoder: CLIPTextModel, tokenizer: CLIPTokenizer, texts: list[st
     return torch.cat(parts)
 
 
+class _Drawing:
+    """Random latents and the embeddings of their captions, some of them dropped.
+
+    All of the set lies on the device, so that a step sends it nothing but indices.
+    """
+
+    def __init__(self, latents: Tensor, texts: Tensor, empty: Tensor, batch: int, device: torch.device) -> None:
+        self.latents, self.texts, self.empty = latents.to(device), texts.to(device), empty.to(device)
+        self.batch = batch
+
+    def __call__(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Latents (B, ...) and texts (B, L, C), float32."""
+        picked = torch.randint(len(self.latents), (self.batch,), generator=generator)
+        keep = torch.rand(self.batch, 1, 1, generator=generator) >= CAPTION_DROPOUT
+        picked, keep = picked.to(self.latents.device), keep.to(self.latents.device)
+        return self.latents[picked].float(), torch.where(keep, self.texts[picked], self.empty).float()
+
+
 def _denoising_loss(
     predict: Callable[[Tensor, Tensor], Tensor],
     latents: Tensor,
@@ -253,7 +275,8 @@ def _denoising_loss(
     if offset:
         constant = torch.randn(*latents.shape[:2], *[1] * (latents.ndim - 2), generator=generator)
         noise = noise + offset * constant
-    noise = noise.to(device)
+    # From pinned memory a GPU fetches it while it still computes the step before.
+    noise = noise.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else noise
     alpha = alphas[t].view(-1, *[1] * (latents.ndim - 1))
     noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
     error = (predict(noisy, t) - noise).pow(2).flatten(1).mean(1)
@@ -278,13 +301,10 @@ def train_unet(
     fast and its finest noise hardly at all; a short training without them takes the grain away.
     """
     alphas = build_scheduler().alphas_cumprod
-    device = device_of(unet)
+    draw = _Drawing(latents, texts, empty, plan.batch, device_of(unet))
 
     def loss(generator: torch.Generator) -> Tensor:
-        picked = torch.randint(len(latents), (plan.batch,), generator=generator)
-        keep = torch.rand(plan.batch, 1, 1, generator=generator) >= CAPTION_DROPOUT
-        text = torch.where(keep, texts[picked].float(), empty.float()).to(device)
-        picture = latents[picked].float().to(device)
+        picture, text = draw(generator)
         return _denoising_loss(
             lambda noisy, t: unet(noisy, t, text).sample, picture, generator, alphas, weighted, OFFSET_NOISE
         )
@@ -306,17 +326,13 @@ def train_motion(
     model = UNetMotionModel.from_unet2d(unet, adapter)
     model.freeze_unet2d_params()
     alphas = build_scheduler().alphas_cumprod
-    frames, device = latents.shape[1], device_of(model)
+    draw = _Drawing(latents, texts, empty, plan.batch, device_of(model))
 
     def loss(generator: torch.Generator) -> Tensor:
-        picked = torch.randint(len(latents), (plan.batch,), generator=generator)
-        keep = torch.rand(plan.batch, 1, 1, generator=generator) >= CAPTION_DROPOUT
-        text = torch.where(keep, texts[picked].float(), empty.float()).repeat_interleave(frames, 0).to(device)
+        clip, caption = draw(generator)
+        text = caption.repeat_interleave(clip.shape[1], 0)
         return _denoising_loss(
-            lambda noisy, t: model(noisy.movedim(1, 2), t, text).sample.movedim(2, 1),
-            latents[picked].float().to(device),
-            generator,
-            alphas,
+            lambda noisy, t: model(noisy.movedim(1, 2), t, text).sample.movedim(2, 1), clip, generator, alphas
         )
 
     summary = fit("motion", model, loss, plan, folder, seed)
