@@ -1,13 +1,15 @@
 """One clip scored beside the original packages: `python -m benchmarks.evaluation --page docs/speed.md`.
 
 A clip of 16 x 512 x 1024 is scored with panobench's default metrics (those that are proven and need neither reference
-nor true video, and LPIPS, whose proof waits for weights), and with what people call today for the same questions, one
-after another over the same twelve views of every frame (benchmarks/evaluation_peers.py). Networks have their full size
-and random weights: time depends on neither.
+nor true video, and LPIPS, whose proof waits for weights), and with what people call today for some of these questions,
+one after another over the same twelve views of every frame (benchmarks/evaluation_peers.py); then with only those
+metrics that answer what the peers are asked, and with networks in bfloat16. Networks have their full size and random
+weights: time depends on neither.
 
 Same machine, same run, taking turns; seconds are the median of ``--repeats``, of the clock and of the processor: on a
-machine that does other work too the second is the one to read. Then it is shown how cost grows: longer clips, and more
-of them, each in a process of its own, with its peak memory.
+machine that does other work too the second is the one to read. Then how far bfloat16 moves each metric of that clip,
+also with the judge of the nano profile, which is trained; and how cost grows: longer clips, and more of them, each in a
+process of its own, with its peak memory.
 """
 
 from __future__ import annotations
@@ -20,9 +22,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import cv2
@@ -33,6 +35,7 @@ from benchmarks.evaluation_peers import (
     MEAN,
     PEERS,
     PROMPT,
+    SAME_QUESTIONS,
     SIZES,
     STD,
     Size,
@@ -42,17 +45,19 @@ from benchmarks.evaluation_peers import (
     write_clip,
 )
 from core.files import write_json, write_text
-from evaluation.features import takes_truth
-from evaluation.judge import Judge
+from evaluation.features import roles_of, takes_truth
+from evaluation.judge import Judge, load_judge
 from evaluation.manifest import Item
 from evaluation.metrics import METRICS, create_metrics
 from evaluation.metrics.proven import PROVEN
 from evaluation.networks import Networks
 from evaluation.perceptual import JudgeLpips, Lpips
+from evaluation.precision import Precision
 from evaluation.score import Scorer
 from evaluation.views import ViewOptions
 
 _MUST_BE = 3.0
+NANO_JUDGE = Path(__file__).parents[1] / "assets" / "nano" / "judge"
 _RAFT_ROWS = 128  # it takes no smaller pictures
 
 
@@ -63,13 +68,16 @@ def default_metrics() -> list[str]:
     return [name for name in METRICS.names() if name in alone or name == "tlpips"]
 
 
-def panobench(work: Work, clips: int = 1) -> dict[str, float]:
-    """Every default metric of the clip; of ``clips`` of them, one after another."""
-    judge = Judge(work.model, work.tokenizer, work.side, MEAN, STD)
-    metrics = create_metrics(dict.fromkeys(default_metrics()))
+def panobench(
+    work: Work, names: Sequence[str] | None = None, clips: int = 1, judge: Judge | None = None
+) -> dict[str, float]:
+    """These metrics of the clip, by default the default set; of ``clips`` of them, one after another."""
+    judge = judge or Judge(work.model, work.tokenizer, work.side, MEAN, STD)
+    metrics = create_metrics(dict.fromkeys(names or default_metrics()))
     views = ViewOptions().view_set(2 * work.size.height)
-    networks = Networks(judge=judge, judge_lpips=JudgeLpips(judge), lpips=Lpips(work.trunk))
-    scorer = Scorer(metrics, views, networks)
+    asked = roles_of(set[str]().union(*(metric.needs for metric in metrics)))
+    judge_lpips = JudgeLpips(judge) if "judge_lpips" in asked else None
+    scorer = Scorer(metrics, views, Networks(judge=judge, judge_lpips=judge_lpips, lpips=Lpips(work.trunk)))
     for number in range(clips):
         measured = scorer.measure(Item(f"clip{number}", "m", "clip", PROMPT, 0, work.file))
     return {str(row["metric"]): float(str(row["value"])) for row in measured.rows}
@@ -85,12 +93,40 @@ def seconds_of(work: Callable[[], Any]) -> tuple[float, float]:
     return time.perf_counter() - clock, time.process_time() - processor
 
 
-def compare(work: Work, repeats: int) -> dict[str, list[float]]:
-    """Median seconds, of the clock and of the processor, of panobench and of every peer; they take turns."""
-    calls: dict[str, Callable[[], Any]] = {"panobench": lambda: panobench(work)}
+def compare(work: Work, coarse: Work, repeats: int) -> dict[str, list[float]]:
+    """Median seconds, of the clock and of the processor, of panobench and of every peer; they take turns.
+
+    Args:
+        work: in float32, for all.
+        coarse: the same in bfloat16.
+        repeats: turns.
+    """
+    calls: dict[str, Callable[[], Any]] = {
+        "default": lambda: panobench(work),
+        "same questions": lambda: panobench(work, SAME_QUESTIONS),
+        "default, bf16": lambda: panobench(coarse),
+        "same questions, bf16": lambda: panobench(coarse, SAME_QUESTIONS),
+    }
     calls |= {name: lambda peer=peer: peer(work) for name, peer in PEERS.items()}  # type: ignore[misc]
     runs = [{name: seconds_of(call) for name, call in calls.items()} for _ in range(repeats)]
     return {name: [statistics.median(run[name][kind] for run in runs) for kind in (0, 1)] for name in calls}
+
+
+def drift(fine: Mapping[str, float], coarse: Mapping[str, float]) -> dict[str, list[float]]:
+    """Metric -> its value in float32 and in bfloat16, where the two differ."""
+    return {name: [value, coarse[name]] for name, value in fine.items() if coarse[name] != value}
+
+
+def drifts(work: Work, coarse: Work) -> dict[str, dict[str, list[float]]]:
+    """Judge -> ``drift``: of the random one of the run, and of the trained one of the nano profile."""
+    fine_judge, coarse_judge = (load_judge(NANO_JUDGE, precision=precision) for precision in get_args(Precision))
+    names = [name for name in default_metrics() if name != "tlpips"]  # it does not ask the judge
+    return {
+        f"{work.size.clip or 'tiny'}, random": drift(panobench(work), panobench(coarse)),
+        "nano judge, trained": drift(
+            panobench(work, names, judge=fine_judge), panobench(coarse, names, judge=coarse_judge)
+        ),
+    }
 
 
 def grown(size: Size, frames: int, clips: int) -> dict[str, float]:
@@ -109,7 +145,7 @@ def child(height: int, frames: int, clip: str | None, clips: int) -> None:
         file = Path(folder) / "clip.mp4"
         write_clip(file, size)
         work = load(size, file)
-        clock, processor = seconds_of(lambda: panobench(work, clips))
+        clock, processor = seconds_of(lambda: panobench(work, clips=clips))
     print(json.dumps({"clock": clock, "processor": processor, "peak_mib": peak_mib()}))
 
 
@@ -135,10 +171,12 @@ def main(name: str, clip: str | None, repeats: int, growth: bool, out: Path, pag
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "clip.mp4"
         write_clip(file, size)
-        work = load(size, file)
-        seconds = compare(work, repeats)
+        work, coarse = (load(size, file, precision) for precision in get_args(Precision))
+        seconds = compare(work, coarse, repeats)
+        moved = drifts(work, coarse)
         raft = seconds_of(lambda: raft_of_a_pair(work))[1] if size.height >= _RAFT_ROWS else None
-    ours = seconds.pop("panobench")
+    ours = {name: seconds.pop(name) for name in list(seconds) if name not in PEERS}
+    peers = [sum(pair[kind] for pair in seconds.values()) for kind in (0, 1)]
     half = max(size.frames // 2, 2)
     record = {
         "size": {"height": size.height, "frames": size.frames, "clip": size.clip or "tiny"},
@@ -146,7 +184,8 @@ def main(name: str, clip: str | None, repeats: int, growth: bool, out: Path, pag
         "metrics": default_metrics(),
         "panobench": ours,
         "peers": seconds,
-        "ratio": [sum(pair[kind] for pair in seconds.values()) / ours[kind] for kind in (0, 1)],
+        "ratio": {name: [peers[kind] / pair[kind] for kind in (0, 1)] for name, pair in ours.items()},
+        "drift": moved,
         "raft": raft,
         "longer": [grown(size, frames, 1) for frames in (half, 2 * half, 4 * half, 8 * half)] if growth else [],
         "more": [grown(size, half, clips) for clips in (1, 2, 4)] if growth else [],
@@ -161,44 +200,90 @@ def main(name: str, clip: str | None, repeats: int, growth: bool, out: Path, pag
     click.echo(text)
 
 
-def report(record: dict[str, Any]) -> str:
+def report(record: Mapping[str, Any]) -> str:
     """Markdown."""
-    size, ours = record["size"], record["panobench"]
-    total = [sum(pair[kind] for pair in record["peers"].values()) for kind in (0, 1)]
+    size, ratio = record["size"], record["ratio"]
+    gain = ratio["default, bf16"][1] / ratio["default"][1]
     lines = [
         f"A clip of {size['frames']} x {size['height']} x {2 * size['height']}, {size['clip']}, {record['machine']}.",
         "",
-        "| | seconds | of the processor | in units of panobench's |",
-        "|---|---:|---:|---:|",
-        *(f"| {peer} | {s:.1f} | {cpu:.1f} | {cpu / ours[1]:.2f} |" for peer, (s, cpu) in record["peers"].items()),
-        f"| all of them | {total[0]:.1f} | {total[1]:.1f} | **{record['ratio'][1]:.1f}** |",
-        f"| panobench, {len(record['metrics'])} metrics | {ours[0]:.1f} | {ours[1]:.1f} | 1 |",
+        *_seconds_table(record),
         "",
-        f"By the clock the ratio is {record['ratio'][0]:.1f}, by the processor {record['ratio'][1]:.1f}; "
-        f"the aim is {_MUST_BE:.0f}.",
+        *_raft(record),
+        "## Networks in bfloat16",
+        "",
+        "`panobench score --precision bf16` lets the judge and LPIPS count in bfloat16. It is not the default. On this "
+        f"processor the default set is {gain:.1f} times as fast with it; on one without instructions for it, it may be "
+        "slower. What it moves on this clip, relative to the value (metrics that ask neither network stay as they are, "
+        "to the bit):",
+        "",
+        *_drift_table(record["drift"]),
     ]
-    if record["raft"]:
-        flows = FLOWS * (size["frames"] - 1)
-        with_raft = (total[1] + flows * record["raft"]) / ours[1]
-        lines += [
-            "",
-            "The flow of all is OpenCV's. With RAFT, which VBench and EvalCrafter follow, a pair takes "
-            f"{record['raft']:.1f} s of the processor; three of these tools ask for {flows}, which would make "
-            f"the ratio {with_raft:.0f}.",
-        ]
+    if record["longer"]:
+        lines += ["", "## How it grows", ""]
     for title, rows in (("Longer clips", record["longer"]), ("More clips", record["more"])):
         if rows:
-            lines += ["", f"{title}, each line a process of its own:", ""]
-            lines += [
-                "| clips | frames | seconds | of the processor | a frame | peak MiB |",
-                "|---:|---:|---:|---:|---:|---:|",
-            ]
-            lines += [
-                f"| {row['clips']} | {row['frames']} | {row['clock']:.1f} | {row['processor']:.1f} | "
-                f"{row['processor'] / row['clips'] / row['frames']:.2f} | {row['peak_mib']:.0f} |"
-                for row in rows
-            ]
-    return "\n".join(lines) + "\n"
+            lines += [f"{title}, each line a process of its own:", "", *_growth_table(rows), ""]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _seconds_table(record: Mapping[str, Any]) -> list[str]:
+    peers = record["peers"].values()
+    total = [sum(pair[kind] for pair in peers) for kind in (0, 1)]
+    said = {
+        "default": f"panobench, the default set: {len(record['metrics'])} metrics",
+        "same questions": f"panobench, the {len(SAME_QUESTIONS)} metrics that answer what the peers do",
+        "default, bf16": "panobench, the default set, networks in bfloat16",
+        "same questions, bf16": f"panobench, these {len(SAME_QUESTIONS)}, networks in bfloat16",
+    }
+    return [
+        "| | seconds | of the processor | the peers take so many times as much |",
+        "|---|---:|---:|---:|",
+        *(f"| {peer} | {s:.1f} | {cpu:.1f} | |" for peer, (s, cpu) in record["peers"].items()),
+        f"| all of them | {total[0]:.1f} | {total[1]:.1f} | 1 |",
+        *(
+            f"| {said[name]} | {s:.1f} | {cpu:.1f} | **{record['ratio'][name][1]:.1f}** |"
+            for name, (s, cpu) in record["panobench"].items()
+        ),
+        "",
+        f"By the clock the default set is {record['ratio']['default'][0]:.1f} times as fast as the peers, by the "
+        f"processor {record['ratio']['default'][1]:.1f} times; the aim is {_MUST_BE:.0f}.",
+    ]
+
+
+def _raft(record: Mapping[str, Any]) -> list[str]:
+    """What RAFT would make of it, if it was timed."""
+    if not record["raft"]:
+        return []
+    flows = FLOWS * (record["size"]["frames"] - 1)
+    total = sum(processor for _, processor in record["peers"].values()) + flows * record["raft"]
+    return [
+        "The flow of all is OpenCV's. With RAFT, which VBench and EvalCrafter follow, a pair takes "
+        f"{record['raft']:.1f} s of the processor; three of these tools ask for {flows}, which would make the ratio "
+        f"{total / record['panobench']['default'][1]:.0f}.",
+        "",
+    ]
+
+
+def _drift_table(drifts: Mapping[str, Mapping[str, Sequence[float]]]) -> list[str]:
+    lines = ["| metric | judge | float32 | bfloat16 | moved by |", "|---|---|---:|---:|---:|"]
+    return lines + [
+        f"| {name} | {judge} | {fine:.5g} | {coarse:.5g} | {abs(coarse - fine) / abs(fine):.2%} |"
+        for judge, moved in drifts.items()
+        for name, (fine, coarse) in moved.items()
+    ]
+
+
+def _growth_table(rows: Sequence[Mapping[str, float]]) -> list[str]:
+    lines = [
+        "| clips | frames | seconds | of the processor | a frame | peak MiB |",
+        "|---:|---:|---:|---:|---:|---:|",
+    ]
+    return lines + [
+        f"| {row['clips']} | {row['frames']} | {row['clock']:.1f} | {row['processor']:.1f} | "
+        f"{row['processor'] / row['clips'] / row['frames']:.2f} | {row['peak_mib']:.0f} |"
+        for row in rows
+    ]
 
 
 if __name__ == "__main__":

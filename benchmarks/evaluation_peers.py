@@ -27,6 +27,7 @@ from scipy.ndimage import convolve
 from torchvision.models.optical_flow import raft_large
 
 from core.video import write_video
+from evaluation.precision import DTYPES, Precision
 from evaluation.views import VIEW_SETS, ViewOptions
 
 PROMPT = "a castle behind the viewer, a meadow, a cloudy sky"
@@ -62,19 +63,22 @@ class Work:
         return ViewOptions().view_set(2 * self.size.height).size
 
 
-def load(size: Size, file: Path) -> Work:
+def load(size: Size, file: Path, precision: Precision = "fp32") -> Work:
     """Random weights, the same every time."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         if size.clip:
-            model, side = open_clip.create_model(size.clip), 224
+            model, side = open_clip.create_model(size.clip, precision=precision), 224
             tokenizer = open_clip.get_tokenizer(size.clip)
         else:
             side = 32
             vision = {"image_size": side, "patch_size": 16, "width": 32, "layers": 3, "head_width": 16}
             text = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
             model, tokenizer = open_clip.CLIP(16, vision, text), open_clip.SimpleTokenizer()
+            if precision == "bf16":
+                open_clip.convert_weights_to_lp(model, torch.bfloat16)
         trunk = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
+        trunk.net.to(DTYPES[precision])
     return Work(model.eval(), tokenizer, side, trunk.eval(), file, size)
 
 
@@ -227,3 +231,17 @@ PEERS: dict[str, Callable[[Work], float]] = {
     "motion (OpenCV)": peer_motion,
     "Discontinuity Score (SciPy)": peer_discontinuity,
 }
+
+#: The metrics of panobench that answer the same questions, in the order of the peers.
+SAME_QUESTIONS = (
+    "clip_alignment",
+    "clip_consistency",
+    "tlpips",
+    "view_blur",
+    "view_noise",
+    "flicker",
+    "warping_error",
+    "flicker_compensated",
+    "motion_speed",
+    "discontinuity_score",
+)

@@ -273,6 +273,8 @@ class Scoring(Section):
     #: Options of the view set; the evaluation package checks them.
     views: dict[str, Any] = {}
     weights: Weights = Weights()
+    #: How finely the judge and LPIPS count.
+    precision: Literal["fp32", "bf16"] = "fp32"
     #: Resamples behind every interval.
     bootstrap: Annotated[int, Field(ge=100)] = 2000
     #: Metric name -> its options; the evaluation package checks both.

@@ -1,8 +1,9 @@
 """What networks made of a video, kept on disk by its content: adding a metric runs no network again.
 
 A key is everything that decides the numbers: the video's hash, what was done to its frames, the network's hash and
-preprocessing, the view set, the code that extracts, and the kind of device. So nothing is ever out of date, and the
-folder may be deleted or shared at will. Entries are complete or absent; one that cannot be read is computed again.
+preprocessing, the view set, the code that extracts, the kind of device and the precision. So nothing is ever out of
+date, and the folder may be deleted or shared at will. Entries are complete or absent; one that cannot be read is
+computed again.
 """
 
 import hashlib
@@ -30,6 +31,7 @@ _CODE = (
     "judge.py",
     "networks.py",
     "perceptual.py",
+    "precision.py",
     "sources.py",
     "strips.py",
     "video_network.py",
@@ -152,6 +154,7 @@ def _maker_key(name: str, views: ViewSet | None, networks: Networks) -> dict[str
         "judge": judge,
         "views": shape,
         "device": device,
+        "precision": networks.precision,
         "code": code_hash(*_CODE),
     }
 

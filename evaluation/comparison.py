@@ -125,6 +125,7 @@ def check_comparable(methods: Sequence[Scored]) -> None:
 def _settings_to_agree(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     pairs = [(f"the videos' {key}", a["videos"][key], b["videos"][key]) for key in ("frames", "fps", "height", "width")]
     pairs += [("the view set", a["views"], b["views"]), ("the judge", a["judge"], b["judge"])]
+    pairs += [("the networks' precision", *(settings.get("precision", "fp32") for settings in (a, b)))]
     pairs += [("the bootstrap", a["bootstrap"], b["bootstrap"])]
     for name in sorted(set(a["metrics"]) & set(b["metrics"])):
         pairs += [

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from core.errors import PanobenchError
 from core.files import read_json, sha256
+from evaluation.precision import DTYPES, Precision, precision_of
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = "open_clip_model.safetensors"
@@ -30,6 +31,7 @@ class Judge:
         sha256: hash of the weights file.
         image_size: side of the square pictures it takes, in pixels.
         preprocessing: what is done to a picture, for records: size, mean and standard deviation.
+        precision: that of the model's weights.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Judge:
         self.sha256 = sha256
         self.device = next(model.parameters()).device
         self.preprocessing = [image_size, list(mean), list(std)]
+        self.precision = precision_of(model)
         self._texts: dict[tuple[str, ...], torch.Tensor] = {}
         self._mean = torch.tensor(mean, device=self.device).view(3, 1, 1)
         self._std = torch.tensor(std, device=self.device).view(3, 1, 1)
@@ -73,7 +76,7 @@ class Judge:
             raise ValueError("views must be floats in [0, 1]")
         parts = []
         for batch in views.split(_BATCH):
-            picture = (batch.to(self.device) - self._mean) / self._std
+            picture = ((batch.to(self.device) - self._mean) / self._std).to(DTYPES[self.precision])
             parts.append(F.normalize(self.model.encode_image(picture).float(), dim=-1).cpu())
         return torch.cat(parts)
 
@@ -113,12 +116,13 @@ def _folder(given: str | Path) -> Path:
         ) from None
 
 
-def load_judge(folder: str | Path, device: str = "cpu") -> Judge:
+def load_judge(folder: str | Path, device: str = "cpu", precision: Precision = "fp32") -> Judge:
     """Load a judge folder (module docstring).
 
     Args:
         folder: where it is, or ``hf-hub:ORG/NAME``: where Hugging Face's cache has it.
         device: a torch device, or "auto": the first GPU if there is one.
+        precision: in bf16, norms and position embeddings stay in float32, as open_clip does it.
 
     Raises:
         PanobenchError: the folder or one of its files is missing or does not fit; the line names it.
@@ -142,7 +146,9 @@ def load_judge(folder: str | Path, device: str = "cpu") -> Judge:
     try:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        model = open_clip.create_model(f"local-dir:{folder}", device=device, require_pretrained=True)
+        model = open_clip.create_model(
+            f"local-dir:{folder}", precision=precision, device=device, require_pretrained=True
+        )
     except (RuntimeError, ValueError, TypeError, OSError, safetensors.SafetensorError) as error:
         raise PanobenchError(f"{folder}: not loadable as an open_clip model ({str(error).splitlines()[0]})") from error
     if (folder / VOCABULARY).is_file():

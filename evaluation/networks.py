@@ -10,6 +10,7 @@ from evaluation.autoencoder import Autoencoder, load_autoencoder
 from evaluation.inception import Inception, load_inception
 from evaluation.judge import Judge, load_judge
 from evaluation.perceptual import JudgeLpips, Lpips, load_lpips
+from evaluation.precision import Precision
 from evaluation.video_network import VideoNetwork, load_video_network
 from evaluation.weights import Role, find_weights
 
@@ -34,6 +35,11 @@ class Networks:
     faed: Autoencoder | None = None
     video: VideoNetwork | None = None
 
+    @property
+    def precision(self) -> Precision:
+        """That of the judge and of LPIPS; without them all count in float32."""
+        return next((network.precision for network in (self.judge, self.lpips) if network is not None), "fp32")
+
     def record(self) -> dict[str, dict[str, str]]:
         """Role -> name and hash of the weights, for ``settings.json``; the judge has its own entry there."""
         found: dict[str, dict[str, str]] = {}
@@ -45,7 +51,6 @@ class Networks:
 
 
 _LOADERS: Mapping[str, Callable[[Path, str], Any]] = {
-    "lpips": load_lpips,
     "inception": load_inception,
     "faed": load_autoencoder,
     "video": load_video_network,
@@ -53,7 +58,11 @@ _LOADERS: Mapping[str, Callable[[Path, str], Any]] = {
 
 
 def load_networks(
-    roles: Set[Role], judge: Path | None, weights: Mapping[str, str | None], device: str = "cpu"
+    roles: Set[Role],
+    judge: Path | None,
+    weights: Mapping[str, str | None],
+    device: str = "cpu",
+    precision: Precision = "fp32",
 ) -> Networks:
     """Load what the roles name.
 
@@ -62,6 +71,7 @@ def load_networks(
         judge: folder of the judge, if a role is its.
         weights: ``scoring.weights``, role -> path.
         device: a torch device, or "auto": the first GPU if there is one.
+        precision: of the judge and of LPIPS.
 
     Raises:
         PanobenchError: weights that are missing or do not fit.
@@ -74,9 +84,11 @@ def load_networks(
     if "judge" in roles or "judge_lpips" in roles:
         if judge is None:
             raise PanobenchError("no judge given; set scoring.judge in params.yaml, or --judge")
-        loaded["judge"] = load_judge(judge, device)
+        loaded["judge"] = load_judge(judge, device, precision)
     if "judge_lpips" in roles:
         loaded["judge_lpips"] = JudgeLpips(loaded["judge"])
+    if "lpips" in roles:
+        loaded["lpips"] = load_lpips(find_weights("lpips", weights), device, precision)
     for role in sorted(roles & _LOADERS.keys()):
         loaded[role] = _LOADERS[role](find_weights(role, weights), device)
     return Networks(**loaded)

@@ -12,6 +12,7 @@ from core.errors import PanobenchError
 
 if TYPE_CHECKING:
     from core.params import Params
+    from evaluation.precision import Precision
     from evaluation.run import Request
 
 PARAMS = Path("params.yaml")
@@ -34,6 +35,13 @@ _OPTIONS = (
     click.option("--weights", multiple=True, metavar="ROLE=PATH", help="Weights of a network; may be repeated."),
     click.option(
         "--device", default="auto", show_default=True, help="Where networks run: auto, cpu, cuda, cuda:1, ..."
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(["fp32", "bf16"]),
+        help="How finely the judge and LPIPS count. bf16 is several times as fast where the processor has instructions "
+        "for it, and moves their metrics by about half a per cent (docs/speed.md); recorded, and methods scored "
+        "differently do not compare.  [default: that of params.yaml, else fp32]",
     ),
     click.option(
         "--cache",
@@ -93,6 +101,7 @@ def request_of(
     judge: Path | None,
     weights: tuple[str, ...],
     device: str,
+    precision: Precision | None,
     cache: Path | None,
     no_cache: bool,
     params_file: Path | None,
@@ -142,6 +151,7 @@ def request_of(
         resample=Resample.parse(resample) if resample is not None else None,
         fps=fps,
         device=device,
+        precision=precision or (scoring.precision if scoring else "fp32"),
         bootstrap=scoring.bootstrap if scoring else 2000,
         seed=params.seed if params else 0,
         cache=FeatureCache(None if no_cache else cache or cache_folder() / "features"),

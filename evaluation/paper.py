@@ -142,6 +142,8 @@ def _looking(settings: Mapping[str, Any]) -> str:
         text += f" Text and views are compared by {judge['name']} (sha256 {judge['sha256'][:12]})."
     for role, network in settings.get("networks", {}).items():
         text += f" Weights of {role}: {network['name']} (sha256 {network['sha256'][:12]})."
+    if settings.get("precision") == "bf16":
+        text += " The judge and LPIPS count in bfloat16."
     if settings["reference_videos"]:
         text += f" The reference is {settings['reference_videos']} panoramic videos that no method made."
     versions = ", ".join(f"{name} {metric['version']}" for name, metric in settings["metrics"].items())

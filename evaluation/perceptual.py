@@ -15,6 +15,7 @@ from torch import Tensor
 from core.errors import PanobenchError
 from core.files import sha256
 from evaluation.judge import Judge
+from evaluation.precision import DTYPES, Precision, precision_of
 from evaluation.views import resize_views
 
 # Pictures per forward pass, fixed: another batch size changes the last bits.
@@ -48,6 +49,7 @@ class Lpips:
         # Channels last: the convolutions take a fifth less time, the norms over channels a tenth of what they took.
         self._model = model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self._device = next(model.parameters()).device
+        self.precision = precision_of(model.net)
 
     @torch.inference_mode()
     def activations(self, pictures: Tensor) -> list[Tensor]:
@@ -56,7 +58,8 @@ class Lpips:
         pictures = pictures.contiguous(memory_format=torch.channels_last)
         parts = []
         for batch in pictures.split(_BATCH):
-            layers = self._model.net(self._model.scaling_layer(2 * batch.to(self._device) - 1))
+            scaled = self._model.scaling_layer(2 * batch.to(self._device) - 1)
+            layers = self._model.net(scaled.to(DTYPES[self.precision]))
             parts.append([_unit(layer).cpu() for layer in layers])
         return [torch.cat(layer) for layer in zip(*parts, strict=True)]
 
@@ -109,12 +112,13 @@ class JudgeLpips:
         return torch.stack(layers).mean(dim=0)
 
 
-def load_lpips(trunk: Path, device: str = "cpu") -> Lpips:
+def load_lpips(trunk: Path, device: str = "cpu", precision: Precision = "fp32") -> Lpips:
     """The published LPIPS: its heads from the package, its AlexNet from ``trunk``.
 
     Args:
         trunk: torchvision's state dict of AlexNet.
         device: a torch device.
+        precision: of the AlexNet; the distance between its activations is taken in float32.
 
     Raises:
         PanobenchError: the file is no such state dict.
@@ -136,6 +140,7 @@ def load_lpips(trunk: Path, device: str = "cpu") -> Lpips:
     except Exception as error:  # torch.load and load_state_dict raise whatever pickle, zip and tensors raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise PanobenchError(f"{trunk}: not torchvision's weights of AlexNet ({reason})") from error
+    model.net.to(DTYPES[precision])
     return Lpips(model.to(device), sha256(trunk))
 
 

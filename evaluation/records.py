@@ -5,7 +5,7 @@ Files written
     ``metrics.json``: mean and interval per metric; for metrics of the whole set the value, its interval and the
     real-against-real floor, or under ``refused`` why there is none.
     ``sets.parquet``: half-samples behind the intervals of the metrics of the whole set; absent without such a metric.
-    ``settings.json``: what produced the numbers: view set, judge and its hash, parameters, reference.
+    ``settings.json``: what produced the numbers: view set, judge and its hash, precision, parameters, reference.
 """
 
 from collections.abc import Mapping, Sequence
@@ -102,6 +102,7 @@ def settings_of(
         "views": {"set": views.name, "fov_deg": views.fov_deg, "size": views.size} if views else None,
         "judge": {"name": judge.name, "sha256": judge.sha256} if judge else None,
         "networks": scorer.networks.record(),
+        "precision": scorer.networks.precision,
         "reference_videos": len(reference),
         "bootstrap": {"resamples": resamples, "level": LEVEL, "seed": seed, "interval": "expanded percentile"},
         "metrics": {

@@ -19,6 +19,7 @@ from evaluation.metrics.base import AnyMetric
 from evaluation.metrics.proven import PROVEN
 from evaluation.networks import load_networks
 from evaluation.parts import Parts, identity_of
+from evaluation.precision import Precision
 from evaluation.records import score_sets, settings_of, table, write_scores
 from evaluation.rules import check_videos, pair_videos, reference_files, shape_of
 from evaluation.score import Measured, Scorer, describe_reference, score_video
@@ -46,6 +47,7 @@ class Request:
         resample: what every video is brought to.
         fps: rate of frame folders.
         device: where networks run.
+        precision: how finely the judge and LPIPS count.
         bootstrap: resamples.
         seed: of the bootstrap.
         cache: where what networks make is kept.
@@ -64,6 +66,7 @@ class Request:
     resample: Resample | None = None
     fps: float | None = None
     device: str = "cpu"
+    precision: Precision = "fp32"
     bootstrap: int = 2000
     seed: int = 0
     cache: FeatureCache = field(default_factory=FeatureCache)
@@ -202,7 +205,7 @@ def _scorer(request: Request, metrics: Sequence[AnyMetric], info: VideoInfo, tru
     """Networks loaded, reference described."""
     needs = _needs(metrics)
     views = ViewOptions.parse(request.views, request.source).view_set(info.width) if takes_views(needs) else None
-    networks = load_networks(roles_of(needs), request.judge, request.weights, request.device)
+    networks = load_networks(roles_of(needs), request.judge, request.weights, request.device, request.precision)
     scorer = Scorer(metrics, views, networks, {}, truth, request.resample, request.fps, request.cache)
     if "reference" not in needs:
         return scorer

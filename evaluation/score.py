@@ -244,6 +244,7 @@ def _digest_key(metric: AnyMetric, file: Path, scorer: Scorer) -> dict[str, obje
         "views": [VIEW_SETS[views.name], views.fov_deg, views.size] if views else None,
         "judge": [judge.sha256, judge.preprocessing, judge.device.type] if judge else None,
         "networks": scorer.networks.record(),
+        "precision": scorer.networks.precision,
         "code": code_hash(),
     }
 

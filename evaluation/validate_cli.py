@@ -84,7 +84,9 @@ def validate(
             raise PanobenchError(f"--corruptions: unknown '{name}'{hint}")
     # All metrics, not only those of params.yaml: the proof is what decides which of them belong there.
     wanted = chosen or ",".join(METRICS.names())
-    asked = request_of(prompts, reference, clips, wanted, None, None, judge, weights, device, None, True, params_file)
+    asked = request_of(
+        prompts, reference, clips, wanted, None, None, judge, weights, device, None, None, True, params_file
+    )
     out = out or Path("validation" if clips else "docs")
     grades = STRENGTHS if strengths == len(STRENGTHS) else tuple((i + 1) / strengths for i in range(strengths))
     with _material(clips, prompts, reference, count, params) as (folder, captions, real):

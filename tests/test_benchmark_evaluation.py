@@ -17,8 +17,14 @@ def test_scoring_is_timed_beside_the_original_packages_at_a_tiny_size(tmp_path):
     record = json.loads((tmp_path / "evaluation-tiny.json").read_text())
     assert set(record["peers"]) == set(evaluation_peers.PEERS)
     processor = sum(seconds[1] for seconds in record["peers"].values())
-    assert record["ratio"][1] == pytest.approx(processor / record["panobench"][1])
-    assert f"**{record['ratio'][1]:.1f}**" in (tmp_path / "evaluation-tiny.md").read_text()
+    page = (tmp_path / "evaluation-tiny.md").read_text()
+    for name in ("default", "same questions", "default, bf16", "same questions, bf16"):
+        assert record["ratio"][name][1] == pytest.approx(processor / record["panobench"][name][1])
+        assert f"**{record['ratio'][name][1]:.1f}**" in page
+    assert len(evaluation_peers.SAME_QUESTIONS) == len(evaluation_peers.PEERS)
+    for moved in record["drift"].values():
+        assert {"clip_alignment", "clip_consistency", "tlpips_judge"} <= set(moved)
+        assert not {"flicker", "seam_ratio", "motion_speed"} & set(moved)
 
 
 def test_the_peers_measure_the_same(tmp_path: Path):
