@@ -147,13 +147,12 @@ def _maker_key(name: str, views: ViewSet | None, networks: Networks) -> dict[str
     network = getattr(networks, role)
     shape = None if views is None else [VIEW_SETS[views.name], views.fov_deg, views.size]
     judge = networks.judge.preprocessing if networks.judge is not None else None
-    device = networks.judge.device.type if networks.judge is not None else "any"
     return {
         "array": name,
         "network": network.sha256,
         "judge": judge,
         "views": shape,
-        "device": device,
+        "device": networks.device,
         "precision": networks.precision,
         "code": code_hash(*_CODE),
     }

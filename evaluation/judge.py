@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from core.device import default_device
 from core.errors import PanobenchError
 from core.files import read_json, sha256
 from evaluation.precision import DTYPES, Precision, precision_of
@@ -145,7 +146,7 @@ def load_judge(folder: str | Path, device: str = "cpu", precision: Precision = "
 
     try:
         if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+            device = str(default_device())
         model = open_clip.create_model(
             f"local-dir:{folder}", precision=precision, device=device, require_pretrained=True
         )

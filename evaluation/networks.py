@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from core.device import default_device
 from core.errors import PanobenchError
 from evaluation.autoencoder import Autoencoder, load_autoencoder
 from evaluation.inception import Inception, load_inception
@@ -26,6 +27,7 @@ class Networks:
         inception: Inception-v3 of FID and KID.
         faed: the panorama autoencoder.
         video: I3D or VideoMAE.
+        device: type of the device that they run on.
     """
 
     judge: Judge | None = None
@@ -34,6 +36,7 @@ class Networks:
     inception: Inception | None = None
     faed: Autoencoder | None = None
     video: VideoNetwork | None = None
+    device: str = "cpu"
 
     @property
     def precision(self) -> Precision:
@@ -45,7 +48,7 @@ class Networks:
         found: dict[str, dict[str, str]] = {}
         for field in fields(self):
             network = getattr(self, field.name)
-            if network is not None and not field.name.startswith("judge"):
+            if network is not None and field.name != "device" and not field.name.startswith("judge"):
                 found[field.name] = {"name": network.name, "sha256": network.sha256}
         return found
 
@@ -77,9 +80,7 @@ def load_networks(
         PanobenchError: weights that are missing or do not fit.
     """
     if device == "auto":
-        import torch
-
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = str(default_device())
     loaded: dict[str, Any] = {}
     if "judge" in roles or "judge_lpips" in roles:
         if judge is None:
@@ -91,4 +92,4 @@ def load_networks(
         loaded["lpips"] = load_lpips(find_weights("lpips", weights), device, precision)
     for role in sorted(roles & _LOADERS.keys()):
         loaded[role] = _LOADERS[role](find_weights(role, weights), device)
-    return Networks(**loaded)
+    return Networks(**loaded, device=device.partition(":")[0])

@@ -11,6 +11,7 @@ from typing import cast
 
 import numpy as np
 
+from core.device import full_float32
 from core.errors import PanobenchError
 from core.video import VideoError, VideoInfo
 from evaluation.arrays import ARRAYS
@@ -94,6 +95,7 @@ class Scorer:
             )
         return measured
 
+    @full_float32()
     def observe(
         self,
         path: Path,
@@ -102,7 +104,7 @@ class Scorer:
         true_path: Path | None = None,
         advance: Callable[[int], object] | None = None,
     ) -> dict[str, np.ndarray]:
-        """One pass over a video, a stretch at a time: metric name -> its rows.
+        """One pass over a video, a stretch at a time: metric name -> its rows, the same on a GPU but for rounding.
 
         Raises:
             VideoError: see measure.
@@ -242,8 +244,9 @@ def _digest_key(metric: AnyMetric, file: Path, scorer: Scorer) -> dict[str, obje
         "resample": scorer.resample and scorer.resample.record(),
         "fps": scorer.fps,
         "views": [VIEW_SETS[views.name], views.fov_deg, views.size] if views else None,
-        "judge": [judge.sha256, judge.preprocessing, judge.device.type] if judge else None,
+        "judge": [judge.sha256, judge.preprocessing] if judge else None,
         "networks": scorer.networks.record(),
+        "device": scorer.networks.device,
         "precision": scorer.networks.precision,
         "code": code_hash(),
     }

@@ -5,14 +5,22 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    import torch
 
 # One thread: tests are tiny, their numbers must not depend on the machine's cores, and those that fork in order to kill
 # a stage in its middle must not inherit the locks of a thread pool. Set before anything imports torch.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# On a machine with a GPU too; what runs there is marked gpu and takes the fixture `device`.
+os.environ["PANOBENCH_DEVICE"] = "cpu"
+# PANOBENCH_TEST_DEVICE=cpu runs the tests marked gpu on a CPU, so that their code can be tried where there is no GPU.
+GPU = os.environ.get("PANOBENCH_TEST_DEVICE", "cuda")
 
 
 def _lacking(item: pytest.Item) -> str | None:
@@ -20,7 +28,7 @@ def _lacking(item: pytest.Item) -> str | None:
         return "chromium is not installed"
     if item.get_closest_marker("postgres") and not os.environ.get("PANOBENCH_TEST_POSTGRES"):
         return "no PostgreSQL server (PANOBENCH_TEST_POSTGRES is not set)"
-    if item.get_closest_marker("gpu"):
+    if item.get_closest_marker("gpu") and GPU == "cuda":
         import torch
 
         if not torch.cuda.is_available():
@@ -55,6 +63,22 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         del os.environ["PANOBENCH_CACHE"]
     else:
         os.environ["PANOBENCH_CACHE"] = before
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> "Iterator[torch.device]":
+    """The GPU, which the product takes by itself too, computing float32 in full, as the CPU that it is compared with.
+
+    What is left is the order of the sums: a few 1e-7 of the largest value in one operation, about 1e-5 behind a network
+    and its gradients. With TF32, the default of CUDA's convolutions, it would be 1e-3.
+    """
+    import torch
+
+    from core.device import full_float32
+
+    monkeypatch.setenv("PANOBENCH_DEVICE", GPU)
+    with full_float32():
+        yield torch.device(GPU)
 
 
 @pytest.fixture(scope="session")

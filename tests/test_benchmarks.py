@@ -28,7 +28,20 @@ def test_the_table_is_written_at_a_tiny_size_on_a_cpu(tmp_path):
     assert (tmp_path / "diffusion-tiny.md").read_text().count("\n|") == 7
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="runs the real thing on a GPU")
+@pytest.mark.gpu
+def test_a_gpu_is_measured_with_its_memory(tmp_path, device):
+    """Peaks are there and larger than the weights; nothing runs faster than the matrix product it is measured by."""
+    done = CliRunner().invoke(main, ["--size", "tiny", "--steps", "2", "--repeats", "1", "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    rows = json.loads((tmp_path / "diffusion-tiny.json").read_text())["rows"]
+    assert len(rows) == 4
+    weights_gib = 2 * sum(p.numel() for p in random_adapter(SIZES["tiny"], torch.float32, "meta").parameters()) / 2**30
+    for row in rows:
+        assert 0 < row["utilisation"] < 1, row
+        assert row["seconds"] > 0
+        assert device.type == "cpu" or weights_gib < row["peak_gib"] < 8, row
+
+
 def test_the_papers_size_is_refused_on_a_cpu():
     assert "--size tiny works" in CliRunner().invoke(main, []).output
 

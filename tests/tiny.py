@@ -174,6 +174,38 @@ def encode_tiny(params: "Params") -> Path:
     return out / "cache"
 
 
+def write_tiny_cache(params: "Params") -> Path:
+    """A cache as `panobench data encode` leaves it, of pictures that were never in a video file; returns its folder."""
+    import numpy as np
+    from safetensors.torch import save_file
+
+    from core.data.encode import encode_video
+    from core.files import write_json
+    from core.model.base import encode_text, load_base
+    from core.train.cache import SCHEMA
+
+    base, folder, frames = load_base(params.base.model), params.outputs / "cache", params.dataset.frames
+    texts, rows, tensors = ["", "a meadow", "a red ball on a green meadow, at noon"], [], {}
+    for number in range(params.dataset.train_clips):
+        picture = np.random.default_rng(number).integers(0, 255, (4, 8, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+        video = np.stack([np.roll(picture, 2 * t, 1) for t in range(frames)])
+        name = f"clip{number}"
+        tensors[f"{name}.mean"], tensors[f"{name}.std"] = encode_video(base.vae, video, 4, circular=True)
+        maps = np.random.default_rng(100 + number).integers(90, 166, (frames, 3, HEIGHT, WIDTH), dtype=np.uint8)
+        tensors[f"{name}.flow"] = torch.from_numpy(maps)
+        row = {"videoid": name, "frames": frames, "caption": texts[2], "whole": texts[1], "shard": "c.safetensors"}
+        rows.append(row)
+    folder.mkdir(parents=True)
+    save_file(tensors, folder / "c.safetensors")
+    embeddings = encode_text(base.tokenizer, base.text_encoder, texts).half()
+    save_file({"embeddings": embeddings}, folder / "text.safetensors")
+    flow = {"encoding": "panobench", "range_px": 8.0, "scale": 1}
+    write_json(
+        folder / "index.json", {"schema": SCHEMA, "mirrored": False, "flow": flow, "texts": texts, "clips": rows}
+    )
+    return folder
+
+
 def exit_code_of(function: Callable[..., None], *arguments: object) -> int | None:
     """Run a module's function in a fresh process in this directory; its exit code, minus the signal that killed it.
 

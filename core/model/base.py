@@ -42,10 +42,11 @@ class Base:
     released_groupnorm: bool = False
 
     def motion_unet(self) -> UNetMotionModel:
-        """The 2D U-Net with the motion modules put in: the video model, frozen. Copies the weights."""
+        """The 2D U-Net with the motion modules put in: the video model, frozen, where the 2D one is. Copies weights."""
         if self.motion_adapter is None:
             raise PanobenchError("the base was loaded without a motion adapter; set base.motion_adapter")
-        unet = frozen(UNetMotionModel.from_unet2d(self.unet, self.motion_adapter))
+        # diffusers builds it on the CPU, wherever the 2D U-Net is.
+        unet = frozen(UNetMotionModel.from_unet2d(self.unet, self.motion_adapter).to(self.unet.device))
         for module in unet.modules():  # diffusers gives them the U-Net's groups
             if isinstance(module, AnimateDiffTransformer3D):
                 module.norm.num_groups = self.motion_adapter.config.motion_norm_num_groups

@@ -223,6 +223,7 @@ class Pipeline360(DiffusionPipeline):
         if not preset.undo_rotation:
             latents = roll_columns(latents, turned)
         if output_type == "latent":
+            self.maybe_free_model_hooks()
             return Output360(latents)
 
         # 8. Decode, with circular padding where the method has it
@@ -230,6 +231,9 @@ class Pipeline360(DiffusionPipeline):
             if circular_padding:
                 stack.enter_context(_pad(self.vae))
             video = self.decode(latents)
+
+        # 9. Move what `enable_model_cpu_offload` left on the GPU away
+        self.maybe_free_model_hooks()
         return Output360(_as_type(video, output_type))
 
     def _encode(self, texts: Sequence[str], embeddings: Tensor | None) -> Tensor:

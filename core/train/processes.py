@@ -86,5 +86,5 @@ def start_processes(precision: str) -> Processes:
         return Processes()
     from accelerate import PartialState
 
-    state = PartialState(cpu=not torch.cuda.is_available())
+    state = PartialState(cpu=default_device().type == "cpu")
     return Processes(state.process_index, state.num_processes, state.device)

@@ -55,6 +55,20 @@ def test_a_network_estimates_cyclically_from_its_file(kind, tmp_path):
         estimate_flow(clip[:, :64, :128], estimator)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", ["raft", "panoflow"])
+def test_a_gpu_estimates_the_same_flow(kind, tmp_path, device):
+    torch.manual_seed(0)
+    torch.save(build_raft(kind).state_dict(), tmp_path / "w.pth")
+    a = np.random.default_rng(0).integers(0, 255, (128, 136, 3), dtype=np.uint8)
+    pair = a, np.roll(a, 2, 1)
+    one, two = (make_estimator(kind, tmp_path / "w.pth", where).flow(*pair) for where in ("cpu", device))
+    assert two.dtype == np.float32
+    assert np.abs(one).max() > 0.01
+    # Twelve rounds, each of which looks up what the one before found: rounding grows a hundredfold.
+    np.testing.assert_allclose(two, one, atol=1e-3 * np.abs(one).max())
+
+
 def test_what_is_no_such_network_is_refused(tmp_path):
     with pytest.raises(PanobenchError, match=r"needs its weights: set flow\.weights to torchvision"):
         make_estimator("raft")

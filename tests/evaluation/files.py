@@ -3,7 +3,6 @@
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 from PIL import Image
 
@@ -18,6 +17,8 @@ def write_as(
     options: dict[str, str] | None = None,
 ) -> Path:
     """Encode with any codec of FFmpeg, at any times."""
+    import av
+
     clock = Fraction(1, 1000)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1000), options=options or {})

@@ -323,7 +323,7 @@ def train_motion(
     seed: int,
 ) -> dict[str, float]:
     """Denoise clips with the 2D U-Net frozen: `latents` (N, F, 4, h, w). `adapter` ends with the trained modules."""
-    model = UNetMotionModel.from_unet2d(unet, adapter)
+    model = UNetMotionModel.from_unet2d(unet, adapter).to(device_of(unet))  # diffusers builds it on the CPU
     model.freeze_unet2d_params()
     alphas = build_scheduler().alphas_cumprod
     draw = _Drawing(latents, texts, empty, plan.batch, device_of(model))

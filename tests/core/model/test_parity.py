@@ -17,6 +17,12 @@ def test_released_features_unet_latents_and_video_are_reproduced():
         assert error <= bound, name
 
 
+@pytest.mark.gpu
+def test_a_gpu_reproduces_them_too(device):
+    for name, (error, bound) in errors(FIXTURE, device).items():
+        assert error <= bound, name
+
+
 def test_group_statistics_cross_frames_in_resnets_only(tiny_base):
     """In ResNets a frame's statistics hold the other frames; elsewhere in the 2D layers frames stay apart."""
     unet = load_base(*tiny_base).motion_unet()
