@@ -31,7 +31,8 @@ def test_the_table_is_written_at_a_tiny_size_on_a_cpu(tmp_path):
 @pytest.mark.gpu
 def test_a_gpu_is_measured_with_its_memory(tmp_path, device):
     """Peaks are there and larger than the weights; nothing runs faster than the matrix product it is measured by."""
-    done = CliRunner().invoke(main, ["--size", "tiny", "--steps", "2", "--repeats", "1", "--out", str(tmp_path)])
+    arguments = ["--size", "tiny", "--steps", "2", "--repeats", "1", "--out", str(tmp_path)]
+    done = CliRunner().invoke(main, arguments, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     rows = json.loads((tmp_path / "diffusion-tiny.json").read_text())["rows"]
     assert len(rows) == 4
