@@ -35,7 +35,7 @@ def test_a_gpu_is_measured_with_its_memory(tmp_path, device):
     done = CliRunner().invoke(main, arguments, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     rows = json.loads((tmp_path / "diffusion-tiny.json").read_text())["rows"]
-    assert len(rows) == 4
+    assert len(rows) == 5
     weights_gib = 2 * sum(p.numel() for p in random_adapter(SIZES["tiny"], torch.float32, "meta").parameters()) / 2**30
     for row in rows:
         assert 0 < row["utilisation"] < 1, row

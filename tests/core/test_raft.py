@@ -65,8 +65,8 @@ def test_a_gpu_estimates_the_same_flow(kind, tmp_path, device):
     one, two = (make_estimator(kind, tmp_path / "w.pth", where).flow(*pair) for where in ("cpu", device))
     assert two.dtype == np.float32
     assert np.abs(one).max() > 0.01
-    # Twelve rounds, each of which looks up what the one before found: rounding grows a hundredfold.
-    np.testing.assert_allclose(two, one, atol=1e-3 * np.abs(one).max())
+    # Twelve rounds, each of which looks up what the one before found: rounding grows tenfold, to 1e-5 and more.
+    np.testing.assert_allclose(two, one, atol=3e-4 * np.abs(one).max())
 
 
 def test_what_is_no_such_network_is_refused(tmp_path):

@@ -27,12 +27,10 @@ def test_latents_and_text_embeddings_are_the_cpus(tiny_base, device):
 
 
 def test_captions_in_half_precision(tmp_path, device):
-    """Words of the vocabulary, the same twice; with random weights other precision may choose other words."""
-    blip = Blip(str(write_tiny_blip(tmp_path / "blip")), device)
-    assert blip.model.dtype == (torch.float16 if device.type == "cuda" else torch.float32)
+    folder = write_tiny_blip(tmp_path / "blip")
     pictures = list(np.random.default_rng(0).integers(0, 255, (2, 48, 48, 3), dtype=np.uint8))
+    blip = Blip(str(folder), device)
+    assert blip.model.dtype == (torch.float16 if device.type == "cuda" else torch.float32)
     captions = blip.describe(pictures)
-    assert len(captions) == 2
-    assert all(set(caption.split()) <= set(blip.processor.tokenizer.get_vocab()) for caption in captions)
-    assert any(captions)
-    assert blip.describe(pictures) == captions
+    assert all(captions)
+    assert captions == Blip(str(folder)).describe(pictures)

@@ -23,10 +23,11 @@ from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_params, write_tiny_cache
 pytestmark = pytest.mark.gpu
 
 KINDS = {"adapter": {"kind": "adapter", "circular_padding": True}, "lora": {"kind": "lora", "rank": 2}}
-COMMON = {"steps": 6, "batch": 2, "learning_rate": 1e-3, "checkpoint_every": 2}
-# Adam turns the sign of a gradient that is nearly zero into a whole step, so that rounding moves weights; such weights
-# hardly change the loss. What is wrong (a row, a weight, the optimiser's state) changes it by 1e-2 and more.
-NEAR = 1e-4
+COMMON = {"steps": 8, "batch": 2, "learning_rate": 1e-2, "checkpoint_every": 2}
+# Of losses of about 1. Adam turns the sign of a gradient that is nearly zero into a whole step, so that rounding moves
+# weights, though such as hardly change the loss. The training itself changes it by 1e-2 and more, a resumed run without
+# the optimiser's state by 1e-3 and more.
+NEAR, NEAR_RESUMED = 2e-4, 5e-4
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_losses_are_the_cpus_and_the_model_serves_the_pipeline(params, device, m
     here = train(params, name, "cpu", monkeypatch)
     there = train(params, name, device, monkeypatch, **options)
     assert there == pytest.approx(here, abs=NEAR)
-    assert max(here) - min(here) > 100 * NEAR
+    assert max(here) - min(here) > 50 * NEAR
     record = read_json(params.outputs / "models" / name / "training.json")
     if device.type == "cuda":
         assert record["device"] == torch.cuda.get_device_name(device)
@@ -70,9 +71,9 @@ def test_losses_are_the_cpus_and_the_model_serves_the_pipeline(params, device, m
 
 
 @pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize(("precision", "near"), [("bf16", 3e-2), ("fp16", 5e-3)])
+@pytest.mark.parametrize(("precision", "near"), [("bf16", 4e-3), ("fp16", 1e-3)])
 def test_mixed_precision_stays_near(params, device, monkeypatch, name, precision, near):
-    """Three significant digits with fp16, two with bf16; and the scaled loss of fp16 is scaled back."""
+    """bf16 has 8 bits, and its errors average out over a loss; the scaled loss of fp16 is scaled back."""
     plain = train(params, name, device, monkeypatch)
     assert train(params, name, device, monkeypatch, precision=precision, ema=0.5) == pytest.approx(plain, rel=near)
 
@@ -93,8 +94,8 @@ def test_an_interrupted_training_goes_on_to_the_same_losses(params, device, monk
     monkeypatch.setattr(loop, "learning_rate", interrupt)
     with pytest.raises(KeyboardInterrupt):
         train(params, name, device, monkeypatch, **options)
-    assert train(params, name, device, monkeypatch, **options) == pytest.approx(whole, abs=10 * NEAR)
-    assert steps == [0, 1, 2, 3, 4, 5, 4, 5]
+    assert train(params, name, device, monkeypatch, **options) == pytest.approx(whole, abs=NEAR_RESUMED)
+    assert steps == [0, 1, 2, 3, 4, 5, 4, 5, 6, 7]
 
 
 def test_a_checkpoint_of_the_gpu_goes_on_on_the_cpu(params, device, monkeypatch):
