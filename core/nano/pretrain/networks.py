@@ -276,7 +276,7 @@ def _denoising_loss(
         constant = torch.randn(*latents.shape[:2], *[1] * (latents.ndim - 2), generator=generator)
         noise = noise + offset * constant
     # From pinned memory a GPU fetches it while it still computes the step before.
-    noise = noise.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else noise
+    noise = (noise.pin_memory() if device.type == "cuda" else noise).to(device, non_blocking=True)
     alpha = alphas[t].view(-1, *[1] * (latents.ndim - 1))
     noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
     error = (predict(noisy, t) - noise).pow(2).flatten(1).mean(1)

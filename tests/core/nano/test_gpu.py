@@ -30,14 +30,14 @@ def test_going_on_trains_as_on_the_cpu_and_ships(tmp_path, device):
     """Every step's loss; then a folder of half-precision weights on which a CPU goes on."""
     curves, runs = {}, {"here": "cpu", "there": device.type}
     for run, where in runs.items():
-        work, assets = tmp_path / run / "work", tmp_path / run / "assets"
+        trained, assets = tmp_path / run / "trained", tmp_path / run / "assets"
         shutil.copytree(ASSETS, assets)
         if run == "there":  # the pictures are the same, and take the longest
-            shutil.copytree(tmp_path / "here/work/data", work / "data")
-        pretraining = Pretraining(settings(), work, workers=2, device=where)
+            shutil.copytree(tmp_path / "here/trained/data", trained / "data")
+        pretraining = Pretraining(settings(), trained, workers=2, device=where)
         pretraining.go_on_from(assets)
         pretraining.run([phase for phase in GOING_ON if phase != "export" or run == "there"], assets)
-        curves[run] = {name: pd.read_csv(work / f"{name}.csv").loss.tolist() for name in TRAINED}
+        curves[run] = {name: pd.read_csv(trained / f"{name}.csv").loss.tolist() for name in TRAINED}
     for name in TRAINED:
         assert len(curves["here"][name]) == 3
         # Latents are kept in half precision, where rounding on either side shows; other rows differ by a multiple.
