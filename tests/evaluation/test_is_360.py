@@ -17,7 +17,8 @@ from core.nano.scene import sample_scene
 from core.sphere import erp_directions, rotate_erp, rotation_matrix, view_directions
 from evaluation.features import VideoFeatures, row_weights
 from evaluation.metrics import create_metrics
-from evaluation.metrics.is_360 import closing_ratio, closing_steps, field_of_view
+from evaluation.metrics.closing import closing_steps, unpacked
+from evaluation.metrics.is_360 import closing_ratio, field_of_view, pole_opening, seam_opening
 from tests.evaluation.worlds import FPS, broken_seam, still, stretched
 
 H = 64
@@ -105,6 +106,91 @@ def test_what_photographers_do_to_a_panorama_does_not_fail_it(index: int):
     sun[:] = np.clip(sun + 400 * (glow + np.roll(glow[:, ::-1], -3, axis=1))[None, ..., None], 0, 255)
     for changed in (clean, tripod, flat, sun):
         assert passes(as_jpeg(changed)) == 1
+
+
+def ramp(frames: np.ndarray, percent: float) -> np.ndarray:
+    """Exposure grows evenly from the left edge to the right, so that it steps at the seam and over both poles."""
+    gain = 1 + percent / 100 * (np.arange(frames.shape[2]) / (frames.shape[2] - 1) - 0.5)
+    return np.clip(frames * gain[:, None], 0, 255).round().astype(np.uint8)
+
+
+def two_lenses(frames: np.ndarray, percent: float) -> np.ndarray:
+    """One half is exposed longer: it steps at the seam, ahead and over both poles."""
+    half = frames.astype(float)
+    half[:, :, frames.shape[2] // 2 :] *= 1 + percent / 100
+    return np.clip(half, 0, 255).round().astype(np.uint8)
+
+
+@pytest.mark.parametrize("percent", [2, 6, 10])
+@pytest.mark.parametrize("expose", [ramp, two_lenses])
+def test_lenses_of_different_exposure_do_not_fail_a_panorama(expose, percent: float):
+    textures = [(0.75 * still(frames=1, height=128, seed=seed)).astype(np.uint8) for seed in range(4)]
+    assert [passes(expose(frames, percent)) for frames in textures] == [1.0] * 4
+    assert [passes(expose(stretched(frames=1, seed=seed), percent)) for seed in range(4)] == [0.0] * 4
+
+
+@pytest.mark.parametrize("quality", [None, 75])
+def test_a_smeared_nadir_does_not_fail_a_panorama(quality: int | None):
+    """Columns drawn out over what the lens did not see: the rows around the nadir are no point at all."""
+    for seed in range(4):
+        smeared = still(frames=1, height=128, seed=seed)[..., :1].repeat(3, axis=3)
+        smeared[:, -10:] = smeared[:, -11:-10]
+        assert passes(smeared if quality is None else as_jpeg(smeared, quality)) == 1
+
+
+def test_panoramas_survive_coarse_jpeg():
+    found = [as_jpeg(render_clip(sample_scene(1, "test", index), ERP_RAYS, [0]), 60) for index in range(12)]
+    assert [passes(frames) for frames in found] == [1.0] * 12
+
+
+@pytest.mark.parametrize("degrees", [180, 270])
+def test_part_of_a_panorama_is_none(degrees: int):
+    """Both poles close, but to the right of the picture comes nothing of it."""
+    for seed in range(4):
+        whole = still(frames=1, height=128, seed=seed)[0]
+        part = Image.fromarray(whole[:, : 256 * degrees // 360]).resize((256, 128), Image.Resampling.BICUBIC)
+        assert passes(np.asarray(part)[None]) == 0
+
+
+def mirrored(frames: np.ndarray) -> np.ndarray:
+    half = Image.fromarray(frames[0]).resize((frames.shape[2] // 2, frames.shape[1]), Image.Resampling.BICUBIC)
+    return np.concatenate([np.asarray(half), np.asarray(half)[:, ::-1]], axis=1)[None]
+
+
+def test_a_picture_that_was_mirrored_to_close_is_none():
+    """Its ends meet better than any: seam metrics are content, and the fold gives it away."""
+    for frames in [*photographs(12, 128), *(stretched(frames=1, seed=seed) for seed in range(4))]:
+        folded = mirrored(frames)
+        assert passes(folded) == 0
+        ends, _ = unpacked(steps_of(folded))
+        assert seam_opening(ends) > seam_opening(ends._replace(facing=ends.as_far))
+
+
+def test_a_texture_without_a_place_in_it_is_none():
+    """Gravel, grass, stars: they step as much over an edge as anywhere, but no polar row of theirs is a point."""
+    generator = np.random.default_rng(0)
+    for grain in (1, 2, 4):
+        picture = Image.fromarray(generator.integers(0, 256, (64 // grain, 128 // grain, 3), dtype=np.uint8))
+        frames = np.asarray(picture.resize((128, 64), Image.Resampling.NEAREST))[None]
+        assert passes(frames) == 0
+        ends, _ = unpacked(steps_of(frames))
+        assert pole_opening(ends) > 3
+        assert grain > 1 or seam_opening(ends) < 1.3
+
+
+def test_a_corner_of_a_wall_at_the_seam_does_not_fail_a_panorama():
+    for seed in range(4):
+        frames = still(frames=1, height=128, seed=seed)
+        frames[:, 60:80, :64] = frames[:, 60:80, :64] // 2  # a dark wall begins at the seam and ends a quarter on
+        assert passes(frames) == 1
+
+
+def test_what_covers_the_tripod_does_not_narrow_the_view():
+    generator = np.random.default_rng(1)
+    frames = still(frames=1, height=128)
+    frames[:, -8:] = generator.integers(0, 2, (1, 8, 16, 1), dtype=np.uint8).repeat(16, axis=2) * 255  # letters
+    assert passes(frames) == 1
+    assert field_of_view(steps_of(frames)) > 345
 
 
 @pytest.mark.parametrize("axis", ["yaw", "pitch", "roll"])
