@@ -125,7 +125,7 @@ def extract_features(
     truth: np.ndarray | None = None,  # the same frames of the true video; required if takes_truth(needs)
     *,
     seen: int = 0,  # leading frames that the stretch before had
-    walk: Walk | None = None,  # the video's own, if it comes in several stretches; it remembers the stretch before
+    arrays: Mapping[str, np.ndarray] | None = None,  # what the video's own walk made of it, if it comes in stretches
 ) -> VideoFeatures:
     """The features of one stretch that the metrics at hand need, each computed once.
 
@@ -136,8 +136,8 @@ def extract_features(
     networks = networks or Networks()
     _check(frames, needs, views, networks, prompt, truth)
     weights = row_weights(frames.shape[1])
-    walk = walk or Walk(needs & {"views", *ARRAYS}, views, networks)
-    arrays = walk.take(frames, truth, seen)
+    if arrays is None:
+        arrays = Walk(needs & {"views", *ARRAYS}, views, networks).take(frames, truth, seen)
     text = parts = shares = small = forward = backward = true = None
     if "prompt" in needs:
         assert networks.judge is not None
@@ -160,7 +160,7 @@ def extract_features(
         frames,
         fps,
         weights,
-        view_embeddings=arrays.pop("views", None),
+        view_embeddings=arrays.get("views"),
         view_weights=views.weights().numpy() if views is not None and takes_views(needs) else None,
         text_embedding=text,
         part_embeddings=parts,
@@ -169,7 +169,7 @@ def extract_features(
         flow=forward,
         flow_backward=backward,
         seen=seen,
-        arrays=arrays,
+        arrays={name: array for name, array in arrays.items() if name != "views"},
         truth=true,
     )
 

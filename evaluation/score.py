@@ -14,7 +14,8 @@ import numpy as np
 from core.device import full_float32
 from core.errors import PanobenchError
 from core.video import VideoError, VideoInfo
-from evaluation.arrays import ARRAYS
+from evaluation.ahead import one_ahead
+from evaluation.arrays import ARRAYS, Walk
 from evaluation.cache import CachedWalk, FeatureCache, code_hash
 from evaluation.features import extract_features, stretches, takes_truth
 from evaluation.manifest import Item, Problem
@@ -121,13 +122,12 @@ class Scorer:
         walk = CachedWalk(needs & {"views", *ARRAYS}, self.views, self.networks, self.cache, content, info.frames)
         rows: dict[str, list[np.ndarray]] = {metric.name: [] for metric in metrics}
         blank = True
-        cut = stretches(open_frames(path, source, self.resample))
-        for (frames, seen), (true_frames, _) in zip(cut, truth, strict=False):
-            if len(frames) < 2:
-                raise VideoError("holds one frame; a video needs at least 2")
+        cut = zip(stretches(open_frames(path, source, self.resample)), truth, strict=False)
+        # Decoding and the networks of the next stretch beside the flow and the metrics of this one.
+        for frames, seen, true_frames, arrays in one_ahead(_looked_at(cut, walk)):
             blank = blank and _blank(frames)
             features = extract_features(
-                frames, info.fps, needs, self.views, self.networks, prompt, true_frames, seen=seen, walk=walk
+                frames, info.fps, needs, self.views, self.networks, prompt, true_frames, seen=seen, arrays=arrays
             )
             for metric in metrics:
                 rows[metric.name].append(metric.update(features))
@@ -148,6 +148,16 @@ class Scorer:
         if shape_of(info) != shape_of(wanted):
             raise VideoError(f"its true video {path} is {shape_of(info)}, but it is {shape_of(wanted)}")
         return open_frames(path, source, self.resample)
+
+
+def _looked_at(
+    cut: Iterable[tuple[tuple[np.ndarray, int], tuple[np.ndarray | None, int]]], walk: Walk
+) -> Iterator[tuple[np.ndarray, int, np.ndarray | None, dict[str, np.ndarray]]]:
+    """Each stretch, how much of it the one before had, the same of the true video, and what networks make of it."""
+    for (frames, seen), (true_frames, _) in cut:
+        if len(frames) < 2:
+            raise VideoError("holds one frame; a video needs at least 2")
+        yield frames, seen, true_frames, walk.take(frames, true_frames, seen)
 
 
 def _blank(frames: np.ndarray) -> bool:
