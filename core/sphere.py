@@ -23,6 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Interpolation = Literal["bilinear", "bicubic", "nearest"]
+#: Pixels of the surroundings that each takes.
+_MARGINS = {"bilinear": 1, "bicubic": 2, "nearest": 1}
 
 #: Order of cube faces, and the (yaw, pitch) of the 90-degree view that each face is.
 CUBE_FACES = ("front", "right", "back", "left", "up", "down")
@@ -189,8 +191,8 @@ def pad_sphere(x: Tensor, lon: int, lat: int) -> Tensor:
     if lat > height:
         raise ValueError(f"cannot pad {lat} rows over a pole: the picture has {height}")
     if lat:
-        opposite = torch.roll(x, width // 2, dims=-1).flip(-2)
-        x = torch.cat((opposite[..., height - lat :, :], x, opposite[..., :lat, :]), dim=-2)
+        over = [torch.roll(rows, width // 2, dims=-1).flip(-2) for rows in (x[..., :lat, :], x[..., height - lat :, :])]
+        x = torch.cat((over[0], x, over[1]), dim=-2)
     return pad_wrap(x, lon, lon) if lon else x
 
 
@@ -229,15 +231,33 @@ def sample_erp_pixels(erp: Tensor, x: Tensor, y: Tensor, mode: Interpolation = "
     Returns:
         ``(N, C, h, w)``, the dtype of ``erp``.
     """
-    height, width = check_erp(erp)
+    work = torch.promote_types(erp.dtype, torch.float32)
+    return sample_erp_grid(
+        erp, sampling_grid(x.to(erp.device, work), y.to(erp.device, work), erp.shape[-2], mode), mode
+    )
+
+
+def sampling_grid(x: Tensor, y: Tensor, height: int, mode: Interpolation = "bilinear") -> Tensor:
+    """Places in the plane of an ERP of so many rows, as ``sample_erp_grid`` takes them: ``(N or 1, h, w, 2)``.
+
+    Args:
+        x: as ``sample_erp_pixels``, and y.
+        y: as x.
+        height: of the ERP.
+        mode: as ``sample_erp``.
+    """
+    margin = _MARGINS[mode]
+    # In the padded picture, then to grid_sample's [-1, 1].
+    columns, rows = (x + margin) / (2 * height + 2 * margin), (y + margin) / (height + 2 * margin)
+    return torch.stack((columns * 2 - 1, rows * 2 - 1), dim=-1)
+
+
+def sample_erp_grid(erp: Tensor, grid: Tensor, mode: Interpolation = "bilinear") -> Tensor:
+    """``sample_erp_pixels`` at the places of a ``sampling_grid``, which many pictures may share."""
+    check_erp(erp)
     if erp.ndim != 4 or not erp.is_floating_point():
         raise ValueError(f"expected a floating (N, C, H, W) tensor, got {erp.dtype} of shape {tuple(erp.shape)}")
-    work = torch.promote_types(erp.dtype, torch.float32)
-    margin = 2 if mode == "bicubic" else 1
-    # In the padded picture, then to grid_sample's [-1, 1].
-    x, y = x.to(erp.device, work) + margin, y.to(erp.device, work) + margin
-    grid = torch.stack((x / (width + 2 * margin) * 2 - 1, y / (height + 2 * margin) * 2 - 1), dim=-1)
-    padded = pad_sphere(erp.to(work), margin, margin)
+    padded = pad_sphere(erp.to(grid.dtype), _MARGINS[mode], _MARGINS[mode])
     grid = grid.expand(len(erp), *grid.shape[1:])
     return F.grid_sample(padded, grid, mode=mode, padding_mode="border", align_corners=False).to(erp.dtype)
 

@@ -6,6 +6,7 @@ weights of its own, is not the published metric, and whatever is computed with i
 """
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,26 +51,27 @@ class Lpips:
         self._model = model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self._device = next(model.parameters()).device
         self.precision = precision_of(model.net)
+        # The package's scaling of 2 x - 1, in one step.
+        layer = model.scaling_layer
+        self._gain, self._offset = 2 / layer.scale, -(1 + layer.shift) / layer.scale
+        self._heads = [lin.model[-1].weight.flatten().cpu() for lin in model.lins]  # (C,) each
 
     @torch.inference_mode()
     def activations(self, pictures: Tensor) -> list[Tensor]:
         """See Perceptual."""
         pictures = resize_views(pictures, max(_LEAST_SIZE, pictures.shape[-1]))
-        pictures = pictures.contiguous(memory_format=torch.channels_last)
         parts = []
         for batch in pictures.split(_BATCH):
-            scaled = self._model.scaling_layer(2 * batch.to(self._device) - 1)
-            layers = self._model.net(scaled.to(DTYPES[self.precision]))
+            scaled = torch.addcmul(self._offset, batch.to(self._device), self._gain)
+            layers = self._model.net(scaled.to(DTYPES[self.precision], memory_format=torch.channels_last))
             parts.append([_unit(layer).cpu() for layer in layers])
-        return [torch.cat(layer) for layer in zip(*parts, strict=True)]
+        return [_joined(layer) for layer in zip(*parts, strict=True)]
 
     @torch.inference_mode()
     def distance(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
         """See Perceptual."""
-        heads = [lin.model[-1].weight.cpu() for lin in self._model.lins]  # (1, C, 1, 1) each
-        return sum(
-            ((x - y).square() * head).sum(dim=1).mean(dim=(1, 2)) for x, y, head in zip(a, b, heads, strict=True)
-        )
+        layers = [(x - y).square_().mean(dim=(2, 3)) @ head for x, y, head in zip(a, b, self._heads, strict=True)]
+        return torch.stack(layers).sum(dim=0)
 
 
 class JudgeLpips:
@@ -103,12 +105,12 @@ class JudgeLpips:
         finally:
             for hook in hooks:
                 hook.remove()
-        return embeddings, [torch.cat(layer) for layer in found]
+        return embeddings, [_joined(layer) for layer in found]
 
     @torch.inference_mode()
     def distance(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
         """See Perceptual."""
-        layers = [(x - y).square().sum(dim=1).flatten(1).mean(dim=1) for x, y in zip(a, b, strict=True)]
+        layers = [(x - y).square_().sum(dim=1).flatten(1).mean(dim=1) for x, y in zip(a, b, strict=True)]
         return torch.stack(layers).mean(dim=0)
 
 
@@ -146,7 +148,13 @@ def load_lpips(trunk: Path, device: str = "cpu", precision: Precision = "fp32") 
 
 def _unit(layer: Tensor) -> Tensor:
     """Normalised over channels, as ``lpips.normalize_tensor``."""
-    return layer.float() / (layer.float().square().sum(dim=1, keepdim=True).sqrt() + _EPSILON)
+    layer = layer.float()
+    return layer / (torch.linalg.vector_norm(layer, dim=1, keepdim=True) + _EPSILON)
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """The parts one after another; a copy only if there are several."""
+    return parts[0] if len(parts) == 1 else torch.cat(tuple(parts))
 
 
 def _as_map(output: Tensor) -> Tensor:

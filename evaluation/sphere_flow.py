@@ -43,5 +43,5 @@ def spherical_flow(frames: np.ndarray) -> np.ndarray:
 
 
 def _pair_flow(pair: np.ndarray) -> np.ndarray:
-    first = int(pair[0].sum(axis=(0, 2), dtype=np.int64).argmax())
+    first = int(pair[0].sum(axis=0, dtype=np.int64).sum(axis=1).argmax())
     return np.roll(estimate_flow(np.roll(pair, -first, axis=2), tangent=True)[0], first, axis=2)

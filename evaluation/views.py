@@ -21,7 +21,8 @@ from core.sphere import (
     erp_directions,
     latitude_weights,
     lonlat_to_directions,
-    sample_erp_pixels,
+    sample_erp_grid,
+    sampling_grid,
     view_directions,
 )
 
@@ -94,18 +95,18 @@ class ViewSet:
         Returns:
             (F, V, 3, S, S) float, [0, 1].
         """
-        factor, x, y = self._places(frames.shape[-1])
-        sampled = sample_erp_pixels(frames, x, y)  # (F, 3, V * side, side)
+        factor, grid = self._grid(frames.shape[-1])
+        sampled = sample_erp_grid(frames, grid)  # (F, 3, V * side, side)
         if factor > 1:
             sampled = F.avg_pool2d(sampled, factor)
         stacked = sampled.unflatten(2, (len(VIEW_SETS[self.name]), self.size))
         return stacked.movedim(2, 1).clamp(0, 1)
 
     @cache  # noqa: B019 - as above; every frame is looked at from the same places
-    def _places(self, width: int) -> tuple[int, torch.Tensor, torch.Tensor]:
+    def _grid(self, width: int) -> tuple[int, torch.Tensor]:
         """How many times as large as it is a view is rendered, and where its pixels lie in an ERP of this width.
 
-        Columns and rows are (1, V * side, side) float32.
+        The second is (1, V * side, side, 2) float32, as ``sample_erp_grid`` takes it.
         """
         fov = math.radians(self.fov_deg)
         factor = max(1, math.ceil(width * math.tan(fov / 2) / (math.pi * self.size)))
@@ -115,7 +116,8 @@ class ViewSet:
             for yaw, pitch in VIEW_SETS[self.name]
         ]
         lon, lat = directions_to_lonlat(torch.cat(rays))
-        return factor, (lon / (2 * math.pi) + 0.5)[None] * width, (0.5 - lat / math.pi)[None] * (width / 2)
+        x, y = (lon / (2 * math.pi) + 0.5) * width, (0.5 - lat / math.pi) * (width / 2)
+        return factor, sampling_grid(x[None], y[None], width // 2)
 
 
 def resize_views(views: torch.Tensor, size: int) -> torch.Tensor:

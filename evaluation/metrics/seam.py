@@ -40,7 +40,8 @@ def meridian_steps(frames: np.ndarray, weights: np.ndarray) -> np.ndarray:
         (F, W) float64. Turning the video turns the result to the bit.
     """
     x = frames.astype(np.int16)
-    steps = np.abs(x - np.roll(x, 1, axis=2)).sum(axis=3, dtype=np.int16)  # (F, H, W), exact
+    channels = np.moveaxis(np.abs(x - np.roll(x, 1, axis=2)), 3, 0)
+    steps: np.ndarray = sum(channels)  # (F, H, W) int16, exact; an array's own sum takes ten times as long over three
     # Row by row, because a matrix product may sum in another order for another column.
     total = np.zeros((len(x), x.shape[2]))
     for row, weight in enumerate(weights):
