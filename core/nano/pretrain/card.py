@@ -100,7 +100,7 @@ def _text(assets: Path, settings: Settings) -> str:
         size = sum(file.stat().st_size for file in (assets / folders[name]).glob("*.safetensors")) / 2**20
         for number, run in enumerate(record[name], 1):
             label = title if number == 1 else f"{title}, run {number}"
-            steps, minutes = f"{run['steps']:.0f}", f"{run['seconds'] / 60:.0f}"
+            steps, minutes = f"{run['steps']:.0f}", f"{run['seconds'] / 60:.2g}"
             cells = [label, steps, run["batch"], run["device"], minutes, f"{run['loss']:.4f}", f"{size:.1f}"]
             lines.append(f"| {' | '.join(map(str, cells))} |")
     d, vae, judge = settings.data, record["decoder"][-1], record["judge"][-1]
