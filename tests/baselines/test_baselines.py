@@ -322,7 +322,7 @@ def test_seeds_depend_on_prompt_and_index_only():
 @pytest.mark.parametrize("name", ["nano", "paper"])
 def test_shipped_prompt_sets_read(name):
     prompts = read_prompts(ROOT / f"baselines/prompts/{name}.yaml")
-    assert len(prompts.prompts) == {"nano": 8, "paper": 9}[name]
+    assert len(prompts.prompts) == {"nano": 12, "paper": 9}[name]
     assert prompts.negative_prompt.startswith("blur, haze, deformed iris") == (name == "paper")
 
 

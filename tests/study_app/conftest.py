@@ -29,7 +29,7 @@ def four_methods(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def big_bundle(four_methods: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """4 methods x 8 prompts in half mode, as in the nano profile. Read only."""
+    """4 methods x 8 prompts in half mode, as in the paper. Read only."""
     return prepare(four_methods, tmp_path_factory.mktemp("big") / "study", StudyParams())
 
 
