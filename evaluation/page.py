@@ -89,7 +89,7 @@ def page_context(
         "params_link": _link(making.params, out) if making.params else None,
         "file_list": [
             "comparison.json", "scores.parquet", "per_video.csv", "results.md", "table.tex", "methods.txt",
-            "metrics.png", *(("contact_sheet.png", "seams.png") if shown.shots else ()),
+            "metrics.png", *(("contact_sheet.png", "moving.webp", "seams.png") if shown.shots else ()),
         ],
     }  # fmt: skip
 

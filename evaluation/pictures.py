@@ -18,6 +18,8 @@ from core.video import read_video
 
 _INK, _MUTED, _PAPER = (28, 30, 34), (110, 116, 124), (255, 255, 255)
 _GAP = 12
+#: Of a moving picture: its frames are spread over the video, and its side is what WebP can hold.
+_MOVING_FRAMES, _MOVING_WIDTH, _MOVING_SIDE = 16, 192, 16383
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,15 @@ class Shots:
         frames: first, middle and last frame, ``(3, H, W, 3)``.
         seam: close-up of the middle frame around the seam, ``(S, S, 3)``, the seam between its two middle columns.
         poles: what a viewer sees who looks straight up and straight down in the middle frame, ``(2, P, P, 3)``.
+        moving: at most 16 frames at equal distances, enlarged or reduced to the same width, ``(N, h, w, 3)``.
+        seconds: from one of them to the next.
     """
 
     frames: np.ndarray
     seam: np.ndarray
     poles: np.ndarray
+    moving: np.ndarray
+    seconds: float
 
 
 def read_shots(path: str | Path) -> Shots:
@@ -41,9 +47,16 @@ def read_shots(path: str | Path) -> Shots:
     Raises:
         VideoError: it cannot be read.
     """
-    frames = read_video(path).frames
-    middle = len(frames) // 2
-    return Shots(frames[[0, middle, len(frames) - 1]], seam_crop(frames[middle]), polar_views(frames[middle]))
+    video = read_video(path)
+    frames, middle = video.frames, len(video.frames) // 2
+    step = math.ceil(len(frames) / _MOVING_FRAMES)
+    return Shots(
+        frames[[0, middle, len(frames) - 1]],
+        seam_crop(frames[middle]),
+        polar_views(frames[middle]),
+        np.stack([np.asarray(scaled(frame, _MOVING_WIDTH)) for frame in frames[::step]]),
+        step / video.fps,
+    )
 
 
 def polar_views(frame: np.ndarray, fov_deg: float = 120.0) -> np.ndarray:
@@ -125,6 +138,23 @@ def grid(
         line = _fit(draw, note, _font(12), sheet_width - 2 * _GAP)
         draw.text((_GAP, sheet.height - foot + 4), line, fill=_MUTED, font=_font(12))
     return sheet
+
+
+def save_moving(
+    path: Path,
+    shots: Mapping[tuple[str, str], Shots],  # as of `grid`
+    methods: Sequence[tuple[str, str]],
+    prompts: Sequence[tuple[str, str]],
+) -> None:
+    """Write all videos side by side as an animated WebP, at their own speed; what WebP has no room for is left out."""
+    rows = prompts[: _MOVING_SIDE // (next(iter(shots.values())).moving.shape[1] + 3 * _GAP) - 1]
+    length = min(len(shot.moving) for shot in shots.values())
+    sheets = [
+        grid({key: Image.fromarray(shot.moving[index]) for key, shot in shots.items()}, methods, rows)
+        for index in range(length)
+    ]
+    milliseconds = round(1000 * min(shot.seconds for shot in shots.values()))
+    sheets[0].save(path, "WEBP", save_all=True, append_images=sheets[1:], duration=milliseconds, loop=0, quality=75)
 
 
 def strip(shots: Shots, width: int) -> Image.Image:

@@ -6,6 +6,7 @@ Files written
     ``table.tex``, ``methods.txt``: the summary table and the methods section for a paper.
     ``per_video.csv``: a row per video, a column per metric, for DVC's plots.
     ``contact_sheet.png``, ``seams.png``, ``metrics.png``, ``sheets/METHOD.png``: pictures of the same.
+    ``moving.webp``: all videos side by side, moving.
 """
 
 from collections.abc import Mapping, Sequence
@@ -122,6 +123,8 @@ def _write_sheets(
     seams = {key: pictures.seam_cell(value) for key, value in shots.items()}
     note = "Middle frame turned by 180 degrees, cropped around the seam (between the marks), pixels enlarged."
     _save(pictures.grid(seams, columns, prompts, note), out / "seams.png")
+    with atomic_path(out / "moving.webp") as temporary:
+        pictures.save_moving(temporary, shots, columns, prompts)
     for name, label in columns:
         lines = {key: pictures.strip(value, 256) for key, value in shots.items() if key[0] == name}
         _save(pictures.grid(lines, [(name, label)], prompts), out / "sheets" / f"{name}.png")

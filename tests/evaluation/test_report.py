@@ -390,6 +390,20 @@ def test_sheets_hold_every_method_and_prompt(outputs):
         assert plots.width > 1000
 
 
+def test_the_moving_sheet_plays_every_video_at_its_speed(outputs):
+    video = read_video(outputs / "videos" / "round" / "p0-0.mp4")
+    with Image.open(outputs / "report" / "moving.webp") as sheet:
+        assert (sheet.n_frames, sheet.info["loop"]) == (len(video.frames), 0)
+        for index, frame in enumerate(video.frames):
+            sheet.seek(index)
+            sheet.load()
+            assert sheet.info["duration"] == round(1000 / video.fps)
+            cell = sheet.convert("RGB").crop((12 + 204, 34 + 26, 12 + 204 + 192, 34 + 26 + 96))
+            small = np.asarray(cell.resize((64, 32), Image.Resampling.BOX)).astype(float)
+            assert np.argmin([np.abs(small - other).mean() for other in video.frames]) == index
+            assert np.abs(small - frame).mean() < 12
+
+
 # --- the page --------------------------------------------------------------------------------------------------------
 
 
