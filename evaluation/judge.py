@@ -122,7 +122,7 @@ def load_judge(folder: str | Path, device: str = "cpu", precision: Precision = "
 
     Args:
         folder: where it is, or ``hf-hub:ORG/NAME``: where Hugging Face's cache has it.
-        device: a torch device, or "auto": the first GPU if there is one.
+        device: a torch device, or "auto": core.device.default_device.
         precision: in bf16, norms and position embeddings stay in float32, as open_clip does it.
 
     Raises:

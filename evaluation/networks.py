@@ -73,7 +73,7 @@ def load_networks(
         roles: union over the metrics at hand (``roles_of`` in evaluation/features.py).
         judge: folder of the judge, if a role is its.
         weights: ``scoring.weights``, role -> path.
-        device: a torch device, or "auto": the first GPU if there is one.
+        device: a torch device, or "auto": core.device.default_device.
         precision: of the judge and of LPIPS.
 
     Raises:

@@ -18,6 +18,8 @@ from core.video import read_video
 
 _INK, _MUTED, _PAPER = (28, 30, 34), (110, 116, 124), (255, 255, 255)
 _GAP = 12
+#: Heights of the labels of a sheet's columns and of each row, in pixels.
+_HEAD, _CAPTION = 34, 26
 #: Of a moving picture: its frames are spread over the video, and its side is what WebP can hold.
 _MOVING_FRAMES, _MOVING_WIDTH, _MOVING_SIDE = 16, 192, 16383
 
@@ -119,21 +121,22 @@ def grid(
 ) -> Image.Image:
     """A labelled table of pictures; where a method has no video for a prompt, the place stays empty."""
     width, height = next(iter(cells.values())).size
-    head, caption, foot = 34, 26, 30 if note else 0
+    foot = 30 if note else 0
     columns = len(methods)
     sheet_width = max(columns * (width + _GAP) + _GAP, 640)
-    sheet = Image.new("RGB", (sheet_width, head + len(prompts) * (caption + height + _GAP) + foot + _GAP // 2), _PAPER)
+    sheet_height = _HEAD + len(prompts) * (_CAPTION + height + _GAP) + foot + _GAP // 2
+    sheet = Image.new("RGB", (sheet_width, sheet_height), _PAPER)
     draw = ImageDraw.Draw(sheet)
     for column, (_, label) in enumerate(methods):
         x = _GAP + column * (width + _GAP)
         draw.text((x, 8), _fit(draw, label, _font(17), width), fill=_INK, font=_font(17))
     for row, (prompt, text) in enumerate(prompts):
-        y = head + row * (caption + height + _GAP)
+        y = _HEAD + row * (_CAPTION + height + _GAP)
         draw.text((_GAP, y + 3), _fit(draw, text, _font(14), sheet_width - 2 * _GAP), fill=_MUTED, font=_font(14))
         for column, (method, _) in enumerate(methods):
             picture = cells.get((method, prompt))
             if picture is not None:
-                sheet.paste(picture, (_GAP + column * (width + _GAP), y + caption))
+                sheet.paste(picture, (_GAP + column * (width + _GAP), y + _CAPTION))
     if note:
         line = _fit(draw, note, _font(12), sheet_width - 2 * _GAP)
         draw.text((_GAP, sheet.height - foot + 4), line, fill=_MUTED, font=_font(12))
@@ -147,7 +150,8 @@ def save_moving(
     prompts: Sequence[tuple[str, str]],
 ) -> None:
     """Write all videos side by side as an animated WebP, at their own speed; what WebP has no room for is left out."""
-    rows = prompts[: _MOVING_SIDE // (next(iter(shots.values())).moving.shape[1] + 3 * _GAP) - 1]
+    height = next(iter(shots.values())).moving.shape[1]
+    rows = prompts[: (_MOVING_SIDE - _HEAD - _GAP // 2) // (_CAPTION + height + _GAP)]
     length = min(len(shot.moving) for shot in shots.values())
     sheets = [
         grid({key: Image.fromarray(shot.moving[index]) for key, shot in shots.items()}, methods, rows)

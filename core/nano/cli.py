@@ -26,7 +26,7 @@ def nano() -> None:
     "--phase", "phases", multiple=True, help="data, vae, decoder, judge, unet, motion, polish, export; default: all."
 )
 @click.option("--threads", type=int, default=None, help="CPU threads of the training; default: all cores.")
-@click.option("--device", default=None, help="cpu or cuda; default: cuda where there is one.")
+@click.option("--device", default=None, help="cpu or cuda; default: PANOBENCH_DEVICE, else cuda where there is one.")
 @click.option("--workers", type=int, default=2, show_default=True, help="Processes that render.")
 def pretrain(
     settings: Path | None,

@@ -26,7 +26,7 @@ from evaluation.comparison import check_comparable, compare, decimals, load_scor
 from evaluation.findings import CRITERIA, findings, standing
 from evaluation.page import Making
 from evaluation.paper import latex_table, methods_section
-from evaluation.pictures import read_shots, seam_crop
+from evaluation.pictures import Shots, read_shots, save_moving, seam_crop
 from evaluation.provenance import git_state
 from evaluation.report import build_report
 from panobench import cli
@@ -402,6 +402,15 @@ def test_the_moving_sheet_plays_every_video_at_its_speed(outputs):
             small = np.asarray(cell.resize((64, 32), Image.Resampling.BOX)).astype(float)
             assert np.argmin([np.abs(small - other).mean() for other in video.frames]) == index
             assert np.abs(small - frame).mean() < 12
+
+
+def test_a_moving_sheet_holds_as_many_prompts_as_webp_can(tmp_path):
+    still = np.zeros((1, 96, 192, 3), np.uint8)
+    shot = Shots(still, still[0], still, still, 0.125)
+    prompts = [(f"p{i}", f"prompt {i}") for i in range(130)]
+    save_moving(tmp_path / "moving.webp", {("m", prompt): shot for prompt, _ in prompts}, [("m", "M")], prompts)
+    with Image.open(tmp_path / "moving.webp") as sheet:
+        assert 16383 - (26 + 96 + 12) < sheet.height <= 16383
 
 
 # --- the page --------------------------------------------------------------------------------------------------------

@@ -24,10 +24,6 @@ CAPTION_DROPOUT = 0.1
 OFFSET_NOISE = 0.1
 
 
-#: Frames that are encoded at a time, by the type of device.
-_ENCODED_AT_ONCE = {"cpu": 32, "cuda": 256}
-
-
 def to_unit(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
     """uint8 (..., H, W, 3) to float32 (..., 3, H, W) in [-1, 1]."""
     return torch.tensor(images, device=device).movedim(-1, -3).float() / 127.5 - 1.0
@@ -162,7 +158,7 @@ def encode_pictures(vae: AutoencoderKL, pictures: Pictures, cache: Path) -> Tens
         return torch.load(cache, weights_only=True)
     frames = pictures.images.shape[1]
     device = device_of(vae)
-    chunk = max(1, _ENCODED_AT_ONCE[device.type] // frames)
+    chunk = max(1, (32 if device.type == "cpu" else 256) // frames)
     latents = []
     for start in tqdm(range(0, len(pictures), chunk), desc=f"encode {cache.stem}", mininterval=2.0):
         x = to_unit(pictures.images[start : start + chunk], device)
