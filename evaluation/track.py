@@ -6,50 +6,32 @@ logged again, and a run that was cut off is replaced. Pictures, tables, small vi
 not.
 """
 
-import csv
 import fcntl
 import hashlib
 import json
 import logging
 import math
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
-import pandas as pd
 import yaml
 from tqdm import tqdm
 
 from core.errors import PanobenchError
 from core.files import read_json, sha256
 from evaluation.provenance import git_state
+from evaluation.track_content import Run, fingerprint, flat, method_runs, study_runs, training_runs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SCHEMA = 1
 CONTENT_TAG = "panobench.content"
-_VIDEO_LIMIT = 64_000_000  # bytes of MP4 per method; more stays where it is, with its hashes in the manifest
 _BATCH = 1000  # metrics per request: MLflow's limit
-
-
-@dataclass
-class _Run:
-    """One run to log: a model's training or a method's scores."""
-
-    name: str
-    stage: str  # as in dvc.yaml: train@NAME or score@NAME
-    params: dict[str, str] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
-    metrics: list[tuple[str, float, int, int]] = field(default_factory=list)  # name, value, step, ms after the start
-    artifacts: list[tuple[Path, str]] = field(default_factory=list)  # file, folder in the run
-    table: pd.DataFrame | None = None
-    seconds: float = 0.0
 
 
 def track(
@@ -75,11 +57,11 @@ def track(
     comparison = read_json(outputs / "report" / "comparison.json")
     params = yaml.safe_load(params_file.read_text(encoding="utf-8"))
     runs = [
-        *_training_runs(outputs, params["run"]["models"]),
-        *_method_runs(outputs, comparison),
-        *_study_runs(outputs),
+        *training_runs(outputs, params["run"]["models"]),
+        *method_runs(outputs, comparison),
+        *study_runs(outputs),
     ]
-    content = _fingerprint(comparison, params_file, runs)
+    content = fingerprint(comparison, params_file, runs)
     experiment = f"panobench-{params['profile']}"
     with _store(root, uri) as client:
         place = _experiment(client, experiment, root if uri is None else None)
@@ -101,154 +83,6 @@ def track(
             "parent": parent_id,
             "runs": dict(sorted((str(run.info.run_name), run.info.run_id) for run in children)),
         }
-
-
-# --- what is logged --------------------------------------------------------------------------------------------------
-
-
-def _training_runs(outputs: Path, models: Sequence[str]) -> list[_Run]:
-    runs = []
-    for name in models:
-        folder = outputs / "models" / name
-        if not folder.is_dir():
-            continue  # scored without training here
-        run = _Run(f"train {name}", f"train@{name}")
-        run.params = flat(read_json(folder / "training.json"))
-        run.artifacts = [(folder / "training.json", ""), (folder / "history.csv", "")]
-        for row in _history(folder / "history.csv"):
-            step, seconds = int(row.pop("step")), row.pop("seconds", 0.0)
-            run.metrics += [(key, value, step, int(seconds * 1000)) for key, value in row.items()]
-            run.seconds = seconds
-        curve = folder / "loss_by_timestep.csv"
-        if curve.is_file():  # a model of another trainer does not keep it
-            run.metrics += _loss_by_timestep(curve)
-            run.artifacts.append((curve, ""))
-        videos = sorted((folder / "validation").rglob("*.mp4"))
-        run.artifacts += [(file, file.parent.relative_to(folder).as_posix()) for file in videos]
-        runs.append(run)
-    return runs
-
-
-def _history(path: Path) -> Iterator[dict[str, float]]:
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-    except OSError as error:
-        raise PanobenchError(f"{path}: cannot be read ({error.strerror}); train again") from error
-    except (TypeError, ValueError) as error:
-        raise PanobenchError(f"{path}: not a table of numbers ({error}); train again") from error
-    if rows and "step" not in rows[0]:
-        raise PanobenchError(f"{path}: has no column 'step'; train again")
-    yield from rows
-
-
-def _loss_by_timestep(path: Path) -> list[tuple[str, float, int, int]]:
-    """A curve per part of the noise schedule."""
-    found = []
-    for row in _history(path):
-        if not {"first_timestep", "last_timestep", "loss"} <= set(row):
-            raise PanobenchError(f"{path}: needs the columns step, first_timestep, last_timestep, loss; train again")
-        name = f"loss_by_timestep/{int(row['first_timestep']):03d}-{int(row['last_timestep']):03d}"
-        found.append((name, row["loss"], int(row["step"]), 0))
-    return found
-
-
-def _method_runs(outputs: Path, comparison: Mapping[str, Any]) -> list[_Run]:
-    runs = []
-    for method in comparison["methods"]:
-        name = method["name"]
-        scores, videos = outputs / "scores" / name, outputs / "videos" / name
-        run = _Run(method["label"], f"score@{name}")
-        recipe = outputs / "recipes" / f"{name}.json"
-        run.params = flat(read_json(recipe)) if recipe.is_file() else {}
-        run.params |= {"method": name, "videos": str(method["videos"])}
-        run.tags = {"scores_sha256": method["scores_sha256"]}
-        for metric, entry in comparison["metrics"].items():
-            values = entry["methods"].get(name)
-            if values:
-                run.metrics.append((metric_name(metric), values["mean"], 0, 0))
-                ends = [(f"interval/{metric}_{end}", values[end]) for end in ("low", "high")]
-                run.metrics += [(metric_name(key), value, 0, 0) for key, value in ends if value is not None]
-        run.metrics += _human_metrics(outputs, name)
-        run.table = per_video(pd.read_parquet(scores / "scores.parquet"))
-        run.artifacts = [(scores / "scores.parquet", ""), (scores / "metrics.json", ""), (scores / "settings.json", "")]
-        files = [recipe, outputs / "report" / "sheets" / f"{name}.png", videos / "manifest.jsonl"]
-        run.artifacts += [(file, "") for file in files if file.is_file()]
-        movies = sorted(videos.glob("*.mp4")) if videos.is_dir() else []
-        if sum(movie.stat().st_size for movie in movies) <= _VIDEO_LIMIT:
-            run.artifacts += [(movie, "videos") for movie in movies]
-        runs.append(run)
-    return runs
-
-
-def _study(outputs: Path) -> dict[str, Any] | None:
-    """What `panobench study analyse` found, or None while there are no votes."""
-    file = outputs / "study_analysis" / "analysis.json"
-    result = read_json(file) if file.is_file() else {}
-    return result if result.get("status") == "ok" else None
-
-
-def _human_metrics(outputs: Path, method: str) -> list[tuple[str, float, int, int]]:
-    """The share of a method for each criterion of the study, with its interval, beside the method's metrics."""
-    study = _study(outputs)
-    found = []
-    for criterion, entry in study["criteria"].items() if study else ():
-        share = entry["shares"].get(method, {})
-        names = {"value": f"human/{criterion}", "low": f"interval/human_{criterion}_low"}
-        names["high"] = f"interval/human_{criterion}_high"
-        found += [(metric_name(names[key]), share[key], 0, 0) for key in names if share.get(key) is not None]
-    return found
-
-
-def _study_runs(outputs: Path) -> list[_Run]:
-    """The analysis of the votes as a run of its own: who voted, the tests' p-values, the report."""
-    study = _study(outputs)
-    if study is None:
-        return []
-    run = _Run("user study", "study_analysis", params=flat({"study": study["study"], "plan": study["plan"]}))
-    for test in study["tests"]["primary"]:
-        if test["p_holm"] is not None:
-            run.metrics.append((metric_name(f"p_holm/{test['criterion']}/{test['b']}"), test["p_holm"], 0, 0))
-    for criterion, entry in study["criteria"].items():
-        if entry["agreement"]["alpha"] is not None:
-            run.metrics.append((metric_name(f"alpha/{criterion}"), entry["agreement"]["alpha"], 0, 0))
-    run.artifacts = [(file, "") for file in sorted((outputs / "study_analysis").iterdir()) if file.is_file()]
-    return [run]
-
-
-def per_video(scores: pd.DataFrame) -> pd.DataFrame:
-    """A row per video, a column per metric, in the order of the long table."""
-    wide = scores.pivot(index=["video_id", "prompt_id", "seed"], columns="metric", values="value")
-    return wide[list(dict.fromkeys(scores["metric"]))].reset_index().rename_axis(columns=None)
-
-
-def flat(tree: Any, prefix: str = "") -> dict[str, str]:
-    """A tree of settings as MLflow's parameters: ``{"a": {"b": 1}}`` becomes ``{"a.b": "1"}``."""
-    if isinstance(tree, Mapping):
-        found: dict[str, str] = {}
-        for key, value in tree.items():
-            found |= flat(value, f"{prefix}.{key}" if prefix else str(key))
-        return found
-    text = tree if isinstance(tree, str) else json.dumps(tree)
-    return {metric_name(prefix): text[:6000]}
-
-
-def metric_name(name: str) -> str:
-    """``name`` as MLflow takes names: other characters (``@``, ``[``, ...) become ``_``, and so do odd paths' parts."""
-    clean = re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)
-    return "/".join(part if part.strip(".") else "_" for part in clean.split("/"))
-
-
-def _fingerprint(comparison: Mapping[str, Any], params_file: Path, runs: Sequence[_Run]) -> str:
-    """Hash of everything that is logged, but not of when and by which command the report was made."""
-    lasting = {key: value for key, value in comparison.items() if key != "made"}
-    # The sheets are drawn from the videos, and their compression depends on a library's version: left out.
-    files = [(r.stage, file.name, sha256(file)) for r in runs for file, _ in r.artifacts if file.suffix != ".png"]
-    record = {"comparison": lasting, "params": sha256(params_file), "files": files}
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
-
-
-# --- MLflow ----------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -315,7 +149,7 @@ def _log(
     params_file: Path,
     root: Path,
     outputs: Path,
-    runs: Sequence[_Run],
+    runs: Sequence[Run],
 ) -> str:
     """Log the parent and its children; the parent's status says FINISHED last, so that a cut-off attempt is known."""
     from mlflow.entities import Param
@@ -350,7 +184,7 @@ def _log(
     return parent
 
 
-def _log_run(client: "MlflowClient", experiment: str, run: _Run, tags: Mapping[str, str]) -> None:
+def _log_run(client: "MlflowClient", experiment: str, run: Run, tags: Mapping[str, str]) -> None:
     from mlflow.entities import Metric, Param
 
     end = int(max(file.stat().st_mtime for file, _ in run.artifacts) * 1000)

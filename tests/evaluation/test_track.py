@@ -26,7 +26,8 @@ from core.errors import PanobenchError
 from evaluation.comparison import load_scored
 from evaluation.page import Making
 from evaluation.report import build_report
-from evaluation.track import CONTENT_TAG, flat, metric_name, per_video, track
+from evaluation.track import CONTENT_TAG, track
+from evaluation.track_content import flat, metric_name, per_video
 from panobench import cli
 from tests.evaluation.reproduction import LABELS, METRICS, PROMPTS, write_reproduction
 
