@@ -24,7 +24,8 @@ from core.files import atomic_path, write_json, write_text
 from evaluation import pictures
 from evaluation.comparison import Scored, compare, prompts_of, results_markdown
 from evaluation.manifest import Item
-from evaluation.page import Making, Shown, page_context, places_of
+from evaluation.page import Making, Shown, page_context
+from evaluation.page_tables import places_of
 from evaluation.paper import latex_table, methods_section
 from evaluation.plots import metrics_picture
 from evaluation.provenance import git_state, versions
