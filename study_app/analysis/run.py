@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import PanobenchError
-from study_app.analysis.analyse import Plan, analyse
+from study_app.analysis.analyse import analyse
+from study_app.analysis.plan import Plan
 from study_app.analysis.report import write_report
 from study_app.analysis.sources import read_study
 from study_app.analysis.votes import Votes, read_export

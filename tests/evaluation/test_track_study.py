@@ -11,7 +11,8 @@ from mlflow import MlflowClient
 from evaluation.comparison import load_scored
 from evaluation.report import Making, build_report
 from evaluation.track import track
-from study_app.analysis.analyse import Plan, analyse
+from study_app.analysis.analyse import analyse
+from study_app.analysis.plan import Plan
 from study_app.analysis.report import write_report
 from tests.evaluation.reproduction import LABELS, write_reproduction
 from tests.study_app.analysis.ballots import METHODS, paired, planted, votes

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from core.errors import PanobenchError
 from panobench import cli
 from study_app.analysis import paper
-from study_app.analysis.analyse import Plan, analyse
+from study_app.analysis.analyse import analyse
+from study_app.analysis.plan import Plan
 from study_app.analysis.report import write_report
 from study_app.analysis.sources import read_study
 from study_app.analysis.votes import Votes, from_rows, read_export
