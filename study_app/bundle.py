@@ -6,7 +6,6 @@
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +22,8 @@ KEY_SCHEMA: Literal["panobench.study-key/1"] = "panobench.study-key/1"
 STUDY_FILE, SETTINGS_FILE, KEY_FILE, MEDIA_FOLDER = "study.json", "study.yaml", "key.json", "media"
 
 OPAQUE = r"^[0-9a-f]{24}$"
-_PREPARE = "make it with `panobench study prepare MANIFEST... --out DIR`"
+#: What to do about a bundle that is missing or damaged.
+PREPARE = "make it with `panobench study prepare MANIFEST... --out DIR`"
 
 
 class BundleError(PanobenchError):
@@ -210,7 +210,7 @@ def load_bundle(folder: str | Path) -> Bundle:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise BundleError(f"{path}: no study bundle here; {_PREPARE}") from None
+        raise BundleError(f"{path}: no study bundle here; {PREPARE}") from None
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
     study = _validate(Study, path, content)
@@ -227,15 +227,13 @@ def _load_settings(path: Path, study: Study) -> Settings:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise BundleError(f"{path}: missing from the bundle ({error.strerror}); {_PREPARE}") from error
+        raise BundleError(f"{path}: missing from the bundle ({error.strerror}); {PREPARE}") from error
     if hashlib.sha256(content).hexdigest() != study.settings_sha256:
-        raise BundleError(f"{path}: was changed after the study was made; change your own study.yaml, then {_PREPARE}")
+        raise BundleError(f"{path}: was changed after the study was made; change your own study.yaml, then {PREPARE}")
     try:
         return Settings.model_validate(yaml.load(content, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
     except (yaml.YAMLError, ValidationError) as error:
-        raise BundleError(
-            f"{path}: not the settings of a study ({' '.join(str(error).split())}); {_PREPARE}"
-        ) from error
+        raise BundleError(f"{path}: not the settings of a study ({' '.join(str(error).split())}); {PREPARE}") from error
 
 
 def load_key(path: str | Path, study_id: str) -> Key:
@@ -254,51 +252,21 @@ def load_key(path: str | Path, study_id: str) -> Key:
     return key
 
 
-def find_bundle(start: str | Path | None = None) -> Path:
-    """The bundle to show: PANOBENCH_STUDY, else the newest `outputs/*/study` of the project.
-
-    PANOBENCH_STUDY may name the folder or its study.json. Without it, the project is looked for from ``start`` (the
-    working directory) upwards, then around this file.
-
-    Raises:
-        BundleError: there is none; the message names the command that makes one.
-    """
-    named = os.environ.get("PANOBENCH_STUDY")
-    if named:
-        path = Path(named)
-        return path.parent if path.name == STUDY_FILE else path
-    found: list[Path] = []
-    for root in (project_root(start or Path.cwd()), project_root(Path(__file__).parent)):
-        found = found or list(root.glob(f"outputs/*/study/{STUDY_FILE}"))
-    if not found:
-        raise BundleError(f"there is no study bundle yet: run `make repro`, or {_PREPARE}")
-    return max(found, key=lambda path: path.stat().st_mtime).parent
-
-
-def project_root(start: str | Path) -> Path:
-    """The nearest folder from ``start`` upwards with a .dvc or .git folder; ``start`` itself if there is none."""
-    start = Path(start).resolve()
-    for folder in (start, *start.parents):
-        if (folder / ".dvc").is_dir() or (folder / ".git").exists():
-            return folder
-    return start
-
-
 def _validate(model: type[Any], path: Path, content: bytes) -> Any:
     try:
         values = json.loads(content)
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise BundleError(f"{path}: damaged, not JSON ({error}); {_PREPARE}") from error
+        raise BundleError(f"{path}: damaged, not JSON ({error}); {PREPARE}") from error
     found = values.get("schema") if isinstance(values, dict) else None
     expected = model.model_fields["schema_"].annotation.__args__[0]
     if found != expected:
-        raise BundleError(f"{path}: schema is {found!r}, this version reads {expected!r}; {_PREPARE}")
+        raise BundleError(f"{path}: schema is {found!r}, this version reads {expected!r}; {PREPARE}")
     try:
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "content"
-        raise BundleError(f"{path}: damaged, {where}: {first['msg']}; {_PREPARE}") from error
+        raise BundleError(f"{path}: damaged, {where}: {first['msg']}; {PREPARE}") from error
 
 
 def _verify_media(path: Path, media: Media) -> None:
@@ -306,6 +274,6 @@ def _verify_media(path: Path, media: Media) -> None:
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise BundleError(f"{path}: missing from the bundle ({error.strerror}); {_PREPARE}") from error
+        raise BundleError(f"{path}: missing from the bundle ({error.strerror}); {PREPARE}") from error
     if digest != media.sha256:
-        raise BundleError(f"{path}: damaged, its SHA-256 is not the one in {STUDY_FILE}; {_PREPARE}")
+        raise BundleError(f"{path}: damaged, its SHA-256 is not the one in {STUDY_FILE}; {PREPARE}")

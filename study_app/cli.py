@@ -228,7 +228,8 @@ study.add_command(power)
 
 
 def _open(folder: Path | None, database: str | None) -> "Store":
-    from study_app.bundle import find_bundle, load_bundle
+    from study_app.bundle import load_bundle
+    from study_app.locate import find_bundle
     from study_app.store import Store
 
     return Store(load_bundle(folder if folder is not None else find_bundle()), database)

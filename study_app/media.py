@@ -9,7 +9,8 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from core.errors import PanobenchError
-from study_app.bundle import STUDY_FILE, find_bundle, load_bundle
+from study_app.bundle import STUDY_FILE, load_bundle
+from study_app.locate import find_bundle
 
 MEDIA_ROUTE = "stimulus"
 

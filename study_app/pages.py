@@ -8,10 +8,11 @@ from pathlib import Path
 import streamlit as st
 
 from core.errors import PanobenchError
-from study_app.bundle import STUDY_FILE, Bundle, BundleError, find_bundle, load_bundle
+from study_app.bundle import STUDY_FILE, Bundle, BundleError, load_bundle
 from study_app.clicks import attempt, log, reach, report_failure
+from study_app.locate import default_database, find_bundle
 from study_app.session import PRACTICE
-from study_app.store import Rater, Refused, Store, default_database
+from study_app.store import Rater, Refused, Store
 from study_app.texts import Texts
 from study_app.trial import show_feedback, show_trial
 from study_app.welcome import browser_language, show_check, show_consent, show_instructions, show_landing

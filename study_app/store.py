@@ -5,7 +5,6 @@ same trial with the same sides. Every change is one short transaction.
 """
 
 import hashlib
-import os
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,8 +15,9 @@ from sqlalchemy import Connection
 from core.errors import PanobenchError
 from study_app import database as db
 from study_app import leases
-from study_app.bundle import Bundle, project_root
+from study_app.bundle import Bundle
 from study_app.design import criterion_order
+from study_app.locate import default_database
 from study_app.session import PRACTICE, expected
 from study_app.transactions import LOCK_SECONDS, Transactions
 
@@ -63,14 +63,6 @@ class Assignment:
     prompt_id: str
     stimuli: tuple[str, ...]
     seen: bool
-
-
-def default_database(bundle: Bundle) -> str:
-    """PANOBENCH_STUDY_DB, else `votes/<study id>.sqlite` at the root of the project that holds the bundle."""
-    named = os.environ.get("PANOBENCH_STUDY_DB")
-    if named:
-        return named
-    return str(project_root(bundle.folder) / "votes" / f"{bundle.study.study_id}.sqlite")
 
 
 def now(hours_ahead: float = 0) -> str:

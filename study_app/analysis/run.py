@@ -10,7 +10,7 @@ from study_app.analysis.plan import Plan
 from study_app.analysis.report import write_report
 from study_app.analysis.sources import read_study
 from study_app.analysis.votes import Votes, read_export
-from study_app.bundle import find_bundle
+from study_app.locate import find_bundle
 from study_app.params import AnalysisParams
 
 

@@ -7,8 +7,9 @@ from study_app.analysis.votes import Votes, from_rows, read_export
 from study_app.bundle import KEY_FILE, load_bundle, load_key
 from study_app.database import as_url
 from study_app.export import make_codebook, table
+from study_app.locate import default_database
 from study_app.organiser import closed_at
-from study_app.store import Store, default_database
+from study_app.store import Store
 
 
 def read_study(

@@ -14,10 +14,11 @@ from click.testing import CliRunner
 from core.errors import PanobenchError
 from core.spherical import add_spherical, read_spherical
 from core.video import read_video
-from study_app.bundle import Bundle, BundleError, find_bundle, load_bundle, load_key
+from study_app.bundle import Bundle, BundleError, load_bundle, load_key
 from study_app.cli import study
 from study_app.controls import KINDS, VISIBLE, damaged, visibility
 from study_app.leaks import LeakError, check_no_leak
+from study_app.locate import find_bundle
 from study_app.params import StudyParams, read_study_params
 from study_app.prepare import prepare
 from study_app.texts import languages, load_texts
