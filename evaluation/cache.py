@@ -19,7 +19,7 @@ import numpy as np
 
 from core.errors import PanobenchError
 from core.files import atomic_path
-from evaluation.arrays import ARRAYS, Walk
+from evaluation.arrays import ARRAYS, Begun, Walk
 from evaluation.networks import Networks
 from evaluation.views import VIEW_SETS, ViewSet
 
@@ -27,6 +27,7 @@ VARIABLE = "PANOBENCH_CACHE"
 _CODE = (
     "arrays.py",
     "autoencoder.py",
+    "extractors.py",
     "inception.py",
     "judge.py",
     "networks.py",
@@ -114,12 +115,12 @@ class CachedWalk(Walk):
         self._parts: dict[str, list[np.ndarray]] = {}
         super().__init__(set(names) - self._known.keys(), view_set, networks)
 
-    def take(self, frames: np.ndarray, truth: np.ndarray | None = None, seen: int = 0) -> dict[str, np.ndarray]:
-        """As ``Walk.take``."""
-        arrays = super().take(frames, truth, seen)
+    def finish(self, begun: Begun) -> dict[str, np.ndarray]:
+        """As ``Walk.finish``."""
+        arrays, seen = super().finish(begun), begun.seen
         for name in arrays.keys() & self._keys.keys():
             self._parts.setdefault(name, []).append(arrays[name][seen:] if name == "views" else arrays[name])
-        first, self._next = self._next, self._next + len(frames) - seen
+        first, self._next = self._next, self._next + len(begun.frames) - seen
         for name, array in self._known.items():
             start, end = np.searchsorted(self._at[name], [first - seen * (name == "views"), self._next])
             if end > start:

@@ -29,8 +29,9 @@ T = TypeVar("T")
 # New frames of a stretch, in pixels: 4 frames of 512 x 1024. Flow metrics hold about 250 bytes per pixel at a time.
 STRETCH_PIXELS = 2**21
 
-#: "views" and "prompt" are the judge's embeddings, "paired" the true video, "reference" real panoramas.
-Need = Literal["prompt", "views", "flow", "reference", "paired"] | ArrayName
+#: "views" and "prompt" are the judge's embeddings, "prompt_parts" those of what the prompt binds to a direction,
+#: "paired" is the true video, "reference" real panoramas.
+Need = Literal["prompt", "prompt_parts", "views", "reference", "paired"] | ArrayName
 
 #: Needs that take tangent views.
 _OF_VIEWS = frozenset({"views", *(name for name, array in ARRAYS.items() if array.of_views)})
@@ -97,6 +98,13 @@ def roles_of(needs: Iterable[str]) -> set[Role]:
     return roles
 
 
+def arrays_of(needs: Iterable[str]) -> set[str]:
+    """What a ``Walk`` makes for these needs."""
+    needs = set(needs)
+    paired = {"true_flow"} if {"flow", "paired"} <= needs else set()
+    return (needs & {"views", *ARRAYS}) | paired
+
+
 def takes_views(needs: Iterable[str]) -> bool:
     """Whether these needs take a view set."""
     return bool(set(needs) & _OF_VIEWS)
@@ -137,25 +145,24 @@ def extract_features(
     _check(frames, needs, views, networks, prompt, truth)
     weights = row_weights(frames.shape[1])
     if arrays is None:
-        arrays = Walk(needs & {"views", *ARRAYS}, views, networks).take(frames, truth, seen)
+        arrays = Walk(arrays_of(needs), views, networks).take(frames, truth, seen)
     text = parts = shares = small = forward = backward = true = None
     if "prompt" in needs:
         assert networks.judge is not None
         text = networks.judge.encode_text([cast(str, prompt)])[0].numpy()
-        if views is not None:
+        if "prompt_parts" in needs:
+            assert views is not None
             parts, shares = _placed(cast(str, prompt), views, networks.judge)
     if "flow" in needs:
         from evaluation.sphere_flow import flow_frames  # brings OpenCV, which the other metrics do without
 
         small = flow_frames(frames)
-        forward = _flow(small)
-        # Of the reversed video, in the order of the forward pairs: pair t goes from frame t+1 to frame t.
-        backward = _flow(small[::-1].copy()).flip(0)
+        forward, backward = torch.from_numpy(arrays["flow"]).unbind(dim=1)
     if takes_truth(needs):
         assert truth is not None
         true = VideoFeatures(truth, fps, weights, seen=seen)
-        if "flow" in needs:
-            true = replace(true, flow=_flow(flow_frames(truth)))
+        if "true_flow" in arrays:
+            true = replace(true, flow=torch.from_numpy(arrays["true_flow"])[:, 0])
     return VideoFeatures(
         frames,
         fps,
@@ -169,7 +176,7 @@ def extract_features(
         flow=forward,
         flow_backward=backward,
         seen=seen,
-        arrays={name: array for name, array in arrays.items() if name != "views"},
+        arrays={name: array for name, array in arrays.items() if name not in ("views", "flow", "true_flow")},
         truth=true,
     )
 
@@ -204,9 +211,16 @@ def _check(
             raise ValueError(f"the needs {sorted(needs)} take the network '{role}'")
     if "prompt" in needs and prompt is None:
         raise ValueError("the need 'prompt' takes a prompt")
+    if "prompt_parts" in needs and (views is None or "prompt" not in needs):
+        raise ValueError("the need 'prompt_parts' takes a view set and the need 'prompt'")
     if takes_truth(needs) and (truth is None or truth.shape != frames.shape or truth.dtype != frames.dtype):
         found = None if truth is None else f"{truth.dtype} {truth.shape}"
         raise ValueError(f"paired needs take a true video of the frames' own shape {frames.shape}, got {found}")
+
+
+def frames_of_a_stretch(height: int) -> int:
+    """New frames of a stretch of a video of so many rows."""
+    return max(1, STRETCH_PIXELS // (2 * height * height))
 
 
 def stretches(frames: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, int]]:
@@ -219,17 +233,11 @@ def stretches(frames: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, int]]:
     seen = 0
     for frame in frames:
         held.append(frame)
-        if len(held) > max(1, STRETCH_PIXELS // (frame.shape[0] * frame.shape[1])):
+        if len(held) > frames_of_a_stretch(frame.shape[0]):
             yield np.stack(held), seen
             held, seen = held[-1:], 1
     if len(held) > seen:
         yield np.stack(held), seen
-
-
-def _flow(frames: np.ndarray) -> torch.Tensor:
-    from evaluation.sphere_flow import spherical_flow
-
-    return torch.from_numpy(spherical_flow(frames))
 
 
 @lru_cache

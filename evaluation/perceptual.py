@@ -5,8 +5,9 @@ Two of them. ``Lpips`` is the published one: AlexNet with the heads that the ``l
 weights of its own, is not the published metric, and whatever is computed with it says so in its name.
 """
 
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -85,7 +86,19 @@ class JudgeLpips:
         self.name = f"lpips-form-{judge.name}"
         self.sha256 = judge.sha256
         self._judge = judge
-        self._layers = _stages(judge.model)
+        self._here = threading.local()  # what is found in a pass belongs to the thread that makes it
+        layers = _stages(judge.model)
+        self._count = len(layers)
+        for index, layer in enumerate(layers):
+            layer.register_forward_hook(self._keep(index))
+
+    def _keep(self, index: int) -> Callable[[Any, Any, Tensor], None]:
+        def keep(module: Any, inputs: Any, output: Tensor) -> None:
+            found: list[list[Tensor]] | None = getattr(self._here, "found", None)
+            if found is not None:  # this thread is in look, not in a pass of the judge's own
+                found[index].append(_unit(_as_map(output)).cpu())
+
+        return keep
 
     def activations(self, pictures: Tensor) -> list[Tensor]:
         """See Perceptual."""
@@ -94,17 +107,12 @@ class JudgeLpips:
     @torch.inference_mode()
     def look(self, pictures: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The judge's embeddings (N, D) and the activations, from one pass."""
-        found: list[list[Tensor]] = [[] for _ in self._layers]
-
-        def keep(index: int) -> Any:
-            return lambda module, inputs, output: found[index].append(_unit(_as_map(output)).cpu())
-
-        hooks = [layer.register_forward_hook(keep(index)) for index, layer in enumerate(self._layers)]
+        found: list[list[Tensor]] = [[] for _ in range(self._count)]
+        self._here.found = found
         try:
             embeddings = self._judge.encode_image(resize_views(pictures, self._judge.image_size))
         finally:
-            for hook in hooks:
-                hook.remove()
+            del self._here.found
         return embeddings, [_joined(layer) for layer in found]
 
     @torch.inference_mode()

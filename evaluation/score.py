@@ -4,6 +4,7 @@ What may be scored is in evaluation/rules.py, what is written of it in evaluatio
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from itertools import repeat
 from pathlib import Path
@@ -14,16 +15,16 @@ import numpy as np
 from core.device import full_float32
 from core.errors import PanobenchError
 from core.video import VideoError, VideoInfo
-from evaluation.ahead import one_ahead
-from evaluation.arrays import ARRAYS, Walk
+from evaluation.arrays import Begun, Walk
 from evaluation.cache import CachedWalk, FeatureCache, code_hash
-from evaluation.features import extract_features, stretches, takes_truth
+from evaluation.features import arrays_of, extract_features, frames_of_a_stretch, stretches, takes_truth
 from evaluation.manifest import Item, Problem
 from evaluation.metrics.base import AnyMetric, Metric, SetMetric
 from evaluation.networks import Networks
 from evaluation.rules import shape_of, without_path
 from evaluation.sources import Resample, content_hash, open_frames, probe, resampled
 from evaluation.views import VIEW_SETS, ViewSet
+from evaluation.workers import frame_workers
 
 
 @dataclass(frozen=True)
@@ -119,20 +120,28 @@ class Scorer:
             assert true_path is not None
             truth = stretches(self._open_truth(true_path, info))
             content["truth"] = content_hash(true_path)
-        walk = CachedWalk(needs & {"views", *ARRAYS}, self.views, self.networks, self.cache, content, info.frames)
+        walk = CachedWalk(arrays_of(needs), self.views, self.networks, self.cache, content, info.frames)
         rows: dict[str, list[np.ndarray]] = {metric.name: [] for metric in metrics}
         blank = True
         cut = zip(stretches(open_frames(path, source, self.resample)), truth, strict=False)
-        # Decoding and the networks of the next stretch beside the flow and the metrics of this one.
-        for frames, seen, true_frames, arrays in one_ahead(_looked_at(cut, walk)):
-            blank = blank and _blank(frames)
-            features = extract_features(
-                frames, info.fps, needs, self.views, self.networks, prompt, true_frames, seen=seen, arrays=arrays
-            )
-            for metric in metrics:
-                rows[metric.name].append(metric.update(features))
-            if advance:
-                advance(len(frames) - seen)
+        with frame_workers(2 * frames_of_a_stretch(info.height)) as workers:
+            for begun in _one_ahead(cut, walk, workers):
+                blank = blank and _blank(begun.frames)
+                features = extract_features(
+                    begun.frames,
+                    info.fps,
+                    needs,
+                    self.views,
+                    self.networks,
+                    prompt,
+                    begun.truth,
+                    seen=begun.seen,
+                    arrays=walk.finish(begun),
+                )
+                for metric in metrics:
+                    rows[metric.name].append(metric.update(features))
+                if advance:
+                    advance(len(begun.frames) - begun.seen)
         if blank:
             raise VideoError(
                 "every frame is one flat colour, as black frames decoded from NaN are; it would win seam and flicker"
@@ -150,14 +159,20 @@ class Scorer:
         return open_frames(path, source, self.resample)
 
 
-def _looked_at(
-    cut: Iterable[tuple[tuple[np.ndarray, int], tuple[np.ndarray | None, int]]], walk: Walk
-) -> Iterator[tuple[np.ndarray, int, np.ndarray | None, dict[str, np.ndarray]]]:
-    """Each stretch, how much of it the one before had, the same of the true video, and what networks make of it."""
+def _one_ahead(
+    cut: Iterable[tuple[tuple[np.ndarray, int], tuple[np.ndarray | None, int]]], walk: Walk, workers: Executor
+) -> Iterator[Begun]:
+    """Each stretch, when the frames of the next are being looked at too: never more than two are held."""
+    last: Begun | None = None
     for (frames, seen), (true_frames, _) in cut:
         if len(frames) < 2:
             raise VideoError("holds one frame; a video needs at least 2")
-        yield frames, seen, true_frames, walk.take(frames, true_frames, seen)
+        begun = walk.begin(frames, true_frames, seen, workers.map)
+        if last is not None:
+            yield last
+        last = begun
+    if last is not None:
+        yield last
 
 
 def _blank(frames: np.ndarray) -> bool:

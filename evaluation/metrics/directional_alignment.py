@@ -37,7 +37,7 @@ class DirectionalAlignment(Metric):
     summary: ClassVar[str] = (
         "CLIP of what the prompt places (behind, above, at the horizon, sky) against the views there"
     )
-    needs: ClassVar[frozenset[Need]] = frozenset({"views", "prompt"})
+    needs: ClassVar[frozenset[Need]] = frozenset({"views", "prompt", "prompt_parts"})
     claims: ClassVar[Claims] = claims(
         falls="wrong_caption", level="broken_seam misaligned_seam frozen shuffled", yaw="spread"
     )

@@ -82,7 +82,7 @@ def test_a_thing_is_found_where_the_prompt_places_it_and_nowhere_else():
         frames = np.repeat(render_clip(scene, rays, [0]), 2, axis=0)
         scores = {}
         for words, yaw in where.items():
-            needs = {"views", "prompt"}
+            needs = {"views", "prompt", "prompt_parts"}
             prompt = f"a red ball on a green meadow {words}"
             scores[yaw] = metric.measure(extract_features(frames, 8.0, needs, views, Networks(judge), prompt))
         hits += max(scores, key=lambda yaw: scores[yaw]) == azimuth

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from core.shards import Shard
 from core.video import write_video
@@ -19,6 +20,7 @@ from evaluation.cache import FeatureCache
 from evaluation.judge import Judge
 from evaluation.metrics import METRICS, create_metrics
 from evaluation.networks import Networks
+from evaluation.perceptual import JudgeLpips, load_lpips
 from evaluation.run import PARTS, Request, run
 from evaluation.score import Scorer
 from evaluation.views import ViewSet
@@ -88,9 +90,9 @@ def test_the_reference_is_described_once_for_all_methods(videos, judge_folder, t
     monkeypatch.setattr(sphere_flow, "spherical_flow", lambda frames: pairs.append(len(frames) - 1) or flow(frames))
     asked = request(videos, judge_folder, ["motion_distribution"], cache=FeatureCache(tmp_path / "cache"))
     first = run(videos / "mine", asked, tmp_path / "a", "one")
-    assert pairs == [3] * 2 * (3 + 3)  # forward and backward, the reference and the videos
+    assert pairs == [1] * 3 * 2 * (3 + 3)  # forward and backward, the reference and the videos
     second = run(videos / "mine", asked, tmp_path / "b", "two")
-    assert len(pairs) == 12 + 6
+    assert len(pairs) == 36 + 18
     assert first.record["refused"] == second.record["refused"]  # three videos are too few for a distribution
 
 
@@ -117,7 +119,9 @@ def test_a_full_cache_disk_stops_nothing(videos, judge_folder, small_disk, tmp_p
 @pytest.mark.parametrize("new_frames", [1, 2, 3])
 def test_where_a_clip_is_cut_changes_no_metric(videos, judge: Judge, tmp_path, monkeypatch, new_frames):
     names = [name for name in METRICS.names() if "reference" not in METRICS.get(name).needs]
-    metrics = [m for m in create_metrics(dict.fromkeys(names)) if m.needs <= {"views", "flow", "prompt"}]
+    metrics = [
+        m for m in create_metrics(dict.fromkeys(names)) if m.needs <= {"views", "flow", "prompt", "prompt_parts"}
+    ]
     write_video(tmp_path / "long.mp4", turning(2.0, frames=8, height=32), FPS)
     scorer = Scorer(metrics, ViewSet("sphere12", 90, 32), Networks(judge), cache=FeatureCache(tmp_path / "cache"))
     whole = scorer.observe(tmp_path / "long.mp4", metrics, "a desert behind us")
@@ -128,6 +132,28 @@ def test_where_a_clip_is_cut_changes_no_metric(videos, judge: Judge, tmp_path, m
             assert metric.compute(rows[metric.name]) == pytest.approx(
                 metric.compute(whole[metric.name]), rel=1e-9, abs=1e-12
             ), metric.name
+
+
+@pytest.mark.parametrize("stretch", [2, 100])
+def test_the_number_of_threads_changes_no_number(judge: Judge, network_weights, tmp_path, monkeypatch, stretch):
+    """To the bit, with everything that looks at frames; the judge's activations above all, which hooks collect."""
+    names = [name for name in METRICS.names() if "reference" not in METRICS.get(name).needs]
+    metrics = create_metrics(dict.fromkeys(names))
+    for name, step in (("mine", 2.0), ("true", 3.0)):
+        write_video(tmp_path / f"{name}.mp4", turning(step, frames=9, height=32), FPS)
+    networks = Networks(judge, JudgeLpips(judge), load_lpips(network_weights["lpips"]))
+    scorer = Scorer(metrics, ViewSet("sphere12", 90, 32), networks)
+    monkeypatch.setattr(features, "STRETCH_PIXELS", stretch * 32 * 64)
+    before, found = torch.get_num_threads(), []
+    for threads in (1, 2, 5):
+        torch.set_num_threads(threads)
+        found.append(scorer.observe(tmp_path / "mine.mp4", metrics, "a desert behind us", tmp_path / "true.mp4"))
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(before)
+    for name, rows in found[0].items():
+        assert len(rows) or name == "directional_alignment"
+        for others in found[1:]:
+            np.testing.assert_array_equal(others[name], rows, err_msg=name)
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

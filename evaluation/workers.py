@@ -1,0 +1,28 @@
+"""Threads that look at frames."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def frame_workers(frames: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads for so many frames at a time, which share the threads that torch may use.
+
+    One frame on each of two cores is done sooner than two frames in turn on both: small products split badly, and much
+    of what is done to a frame is not split at all.
+
+    Args:
+        frames: 1 or more.
+    """
+    threads = torch.get_num_threads()
+    count = max(1, min(frames, threads))
+    pool = ThreadPoolExecutor(count, "frames", torch.set_num_threads, (threads // count,))
+    torch.set_num_threads(threads // count)  # here too: what is split over busy cores waits for them, and spins
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
