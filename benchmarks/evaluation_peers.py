@@ -194,6 +194,12 @@ def peer_noise(work: Work) -> float:
     return float(np.mean([np.abs(cv2.filter2D(grey, -1, kernel)).mean() for grey in greys]))
 
 
+def peer_contrast(work: Work) -> float:
+    """Standard deviation of the grey levels of every view."""
+    views = itertools.chain.from_iterable(cut_views(work, decode(work)))
+    return float(np.mean([cv2.meanStdDev(cv2.cvtColor(view, cv2.COLOR_RGB2GRAY))[1].item() for view in views]))
+
+
 def peer_discontinuity(work: Work) -> float:
     """Discontinuity Score (Christensen et al. 2024) at the seam, on the six columns that it takes."""
     grey = decode(work)[:, :, [-3, -2, -1, 0, 1, 2]] @ np.array([0.299, 0.587, 0.114]) / 255
@@ -225,6 +231,7 @@ PEERS: dict[str, Callable[[Work], float]] = {
     "tLPIPS (lpips)": peer_lpips,
     "sharpness of views (OpenCV)": peer_sharpness,
     "noise of views (OpenCV)": peer_noise,
+    "contrast of views (OpenCV)": peer_contrast,
     "flicker (OpenCV)": peer_flicker,
     "warping error (OpenCV)": peer_warping,
     "flicker along the motion (OpenCV)": peer_compensated_flicker,
@@ -239,6 +246,7 @@ SAME_QUESTIONS = (
     "tlpips",
     "view_blur",
     "view_noise",
+    "view_contrast",
     "flicker",
     "warping_error",
     "flicker_compensated",
