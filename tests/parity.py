@@ -3,7 +3,7 @@
 The fixture holds random weights, inputs and the released code's outputs; a JSON file of the same name holds the sizes.
 Prints each error and exits with 1 beyond the bounds: 1e-5 of the largest value for features, U-Net outputs and final
 latents, 1e-3 absolute for the video. On a GPU, whose convolutions take other algorithms (Winograd, FFT) with rounding
-errors ten times as large, 1e-4 and 1e-3. Exits with 2 if the fixture cannot be read.
+errors ten times as large, 1e-4 and 1e-3. Exits with 2 if the fixture cannot be read or the device is not here.
 """
 
 import argparse
@@ -20,7 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from core.device import full_float32
+from core.device import full_float32, named_device
+from core.errors import PanobenchError
 from core.model.adapter import Adapter360, inject_features
 from core.model.base import frozen
 from core.model.enhance import circular_padding
@@ -181,7 +182,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--device", default="cpu", help="where ours is computed: cpu, cuda, ...")
     options = parser.parse_args(arguments)
     try:
-        found = errors(options.fixture, options.device)
+        found = errors(options.fixture, named_device(options.device, "--device"))
+    except PanobenchError as error:
+        print(error, file=sys.stderr)
+        return 2
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         print(
             f"{options.fixture}: not a fixture that can be compared: {type(error).__name__}: {error}", file=sys.stderr

@@ -3,18 +3,44 @@
 import pytest
 import torch
 
-from core.device import default_device, full_float32
+from core.device import default_device, full_float32, named_device
 from core.errors import PanobenchError
 
 
 def test_the_variable_says_where_networks_run(monkeypatch):
-    monkeypatch.setenv("PANOBENCH_DEVICE", "cuda:1")
-    assert default_device() == torch.device("cuda:1")
+    monkeypatch.setenv("PANOBENCH_DEVICE", "cpu")
+    assert default_device() == torch.device("cpu")
     monkeypatch.setenv("PANOBENCH_DEVICE", "")
     assert default_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
     monkeypatch.setenv("PANOBENCH_DEVICE", "gpu")
     with pytest.raises(PanobenchError, match="PANOBENCH_DEVICE: 'gpu' is no device"):
         default_device()
+
+
+def machine_with(monkeypatch, devices: int) -> None:
+    """What torch says on a machine with so many CUDA devices; no device is used."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: devices > 0)
+
+
+@pytest.mark.parametrize(
+    ("devices", "name", "message"),
+    [
+        (0, "cuda", "--device: 'cuda' cannot be used: there is no CUDA device here"),
+        (0, "cuda:0", "--device: 'cuda:0' cannot be used: there is no CUDA device here"),
+        (2, "cuda:2", "--device: 'cuda:2' cannot be used: the last CUDA device is cuda:1"),
+    ],
+)
+def test_a_cuda_device_that_is_not_here_is_refused(monkeypatch, devices, name, message):
+    machine_with(monkeypatch, devices)
+    with pytest.raises(PanobenchError, match=message):
+        named_device(name, "--device")
+
+
+def test_cuda_devices_that_are_here(monkeypatch):
+    machine_with(monkeypatch, 2)
+    assert named_device("cuda", "--device") == torch.device("cuda")
+    assert named_device("cuda:1", "--device") == torch.device("cuda:1")
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import torch
 
 from core.model.base import load_base
 from core.model.groupnorm import released_groupnorm
-from tests.parity import errors
+from tests.parity import errors, main
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "official_tiny.safetensors"
 
@@ -21,6 +21,18 @@ def test_released_features_unet_latents_and_video_are_reproduced():
 def test_a_gpu_reproduces_them_too(device):
     for name, (error, bound) in errors(FIXTURE, device).items():
         assert error <= bound, name
+
+
+@pytest.mark.parametrize("name", [f"cuda:{torch.cuda.device_count()}", "gpu"])
+def test_a_device_that_is_not_here_is_told_from_a_fixture_that_cannot_be_read(name, tmp_path, capsys):
+    assert main([str(FIXTURE), "--device", name]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"--device: '{name}' ")
+    assert "fixture" not in said
+    assert ("no device" if name == "gpu" else "CUDA device") in said
+    (tmp_path / "bad.safetensors").write_bytes(b"x")
+    assert main([str(tmp_path / "bad.safetensors")]) == 2
+    assert "bad.safetensors: not a fixture that can be compared" in capsys.readouterr().err
 
 
 def test_group_statistics_cross_frames_in_resnets_only(tiny_base):
