@@ -4,9 +4,12 @@ from pathlib import Path
 import open_clip
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import save_file
 
 from evaluation.judge import CONFIG, WEIGHTS, Judge, load_judge
+from panobench import cli
+from tests.evaluation.reproduction import write_reproduction
 
 SIZE = 32
 
@@ -52,3 +55,22 @@ def network_weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]
         "faed": write_autoencoder(folder / "faed.ckpt"),
         "video": write_videomae(folder / "videomae"),
     }
+
+
+@pytest.fixture(scope="session")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A reproduction whose report was made by the command, without arguments, as the pipeline does it. Read only."""
+    root = tmp_path_factory.mktemp("reproduction")
+    outputs = write_reproduction(root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        result = CliRunner().invoke(cli, ["compare"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert "3 methods, 6 prompts: outputs/nano/report/index.html" in result.output
+    return outputs
+
+
+@pytest.fixture(scope="session")
+def comparison(outputs: Path) -> dict:
+    """What its ``comparison.json`` holds."""
+    return json.loads((outputs / "report" / "comparison.json").read_text(encoding="utf-8"))

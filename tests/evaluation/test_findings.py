@@ -3,7 +3,7 @@
 import pytest
 
 from core.errors import PanobenchError
-from evaluation.findings import beats, headlines, sentence
+from evaluation.findings import beats, headlines, sentence, standing
 
 
 def metric(criterion, direction, d, a, difference, p_holm=0.01):
@@ -80,3 +80,26 @@ def test_headlines_are_as_wished_or_the_first_with_a_direction():
         headlines(metrics, {"end_continuty": "seam"})
     with pytest.raises(PanobenchError, match=r"report\.headline\.end_continuity: 'speed' stands for motion_pattern"):
         headlines(metrics, {"end_continuity": "speed"})
+
+
+def difference(a, b, low, high):
+    return {"a": a, "b": b, "mean": (low + high) / 2 if low is not None else 0.0, "low": low, "high": high}
+
+
+@pytest.mark.parametrize(
+    ("direction", "differences", "expected"),
+    [
+        ("higher", [(0.1, 1), (0.1, 2), (0.5, 1)], ("a", "a", [])),
+        ("higher", [(-0.1, 1), (0.1, 2), (0.5, 1)], ("a", None, ["b"])),
+        ("higher", [(-0.1, 1), (-0.1, 2), (0.5, 1)], ("a", None, [])),
+        ("lower", [(0.1, 1), (0.1, 2), (0.5, 1)], ("c", "c", [])),
+        ("lower", [(0.1, 1), (0.1, 2), (0.0, 1)], ("c", None, ["b"])),  # touching zero does not exclude it
+        ("higher", [(None, None), (None, None), (None, None)], ("a", None, [])),  # one prompt
+        ("none", [(0.1, 1), (0.1, 2), (0.5, 1)], (None, None, [])),
+    ],
+)
+def test_best_only_if_every_difference_excludes_zero(direction, differences, expected):
+    pairs = [("a", "b"), ("a", "c"), ("b", "c")]
+    rows = [difference(x, y, *ends) for (x, y), ends in zip(pairs, differences, strict=True)]
+    found = standing({"a": 3.0, "b": 2.0, "c": 1.0}, rows, direction)
+    assert (found["leader"], found["best"], found["tied"]) == expected
