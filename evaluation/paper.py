@@ -6,14 +6,14 @@ Both say what ran, from the record of the run, and nothing else.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from core.latex import escape
+from core.latex import escape, labelled, stacked, table
 from evaluation.findings import CRITERIA, listed
 
 _ARROWS = {"higher": r"$\uparrow$", "lower": r"$\downarrow$", "none": ""}
 
 
 def latex_table(comparison: Mapping[str, Any], places: Mapping[str, int]) -> str:
-    """The summary table: a row per method, a column per criterion (its headline metric), means with intervals.
+    """The summary table: a row per method, a column per criterion (its headline metric), means with intervals below.
 
     Needs the package booktabs.
 
@@ -22,37 +22,29 @@ def latex_table(comparison: Mapping[str, Any], places: Mapping[str, int]) -> str
         places: decimals of each headline metric.
     """
     chosen = comparison["headline"]
-    titles = " & ".join(CRITERIA[criterion] for criterion in chosen)
-    metrics = " & ".join(
-        rf"{{\scriptsize {escape(name)} {_ARROWS[comparison['metrics'][name]['direction']]}}}"
-        for name in chosen.values()
-    )
-    lines = [
-        r"\begin{table}",
-        r"  \centering",
-        rf"  \caption{{{escape(caption(comparison))}}}",
-        rf"  \begin{{tabular}}{{l{'c' * len(chosen)}}}",
-        r"    \toprule",
-        rf"    Method & {titles} \\",
-        rf"    & {metrics} \\",
-        r"    \midrule",
+    metrics = {name: comparison["metrics"][name] for name in chosen.values()}
+    head = [["Method"]] + [
+        [*stacked(CRITERIA[criterion]), f"{escape(name)} {_ARROWS[metrics[name]['direction']]}".strip()]
+        for criterion, name in chosen.items()
     ]
+    rows = []
     for method in comparison["methods"]:
-        cells = [_cell(comparison["metrics"][name], method["name"], places[name]) for name in chosen.values()]
-        lines.append(rf"    {escape(method['label'])} & {' & '.join(cells)} \\")
-    return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}", ""])
+        cells = [_cell(metric, method["name"], places[name]) for name, metric in metrics.items()]
+        rows += labelled(method["label"], [mean for mean, _ in cells], [interval for _, interval in cells])
+    return table(caption(comparison), "tab:scores", head, rows) + "\n"
 
 
-def _cell(metric: Mapping[str, Any], method: str, places: int) -> str:
+def _cell(metric: Mapping[str, Any], method: str, places: int) -> tuple[str, str]:
+    """A mean, and its interval."""
     entry = metric["methods"].get(method)
     if entry is None:
-        return "--"
+        return "--", ""
     mean = f"{entry['mean']:.{places}f}"
     if metric["best"] == method:
         mean = rf"\textbf{{{mean}}}"
     if entry["low"] is None:
-        return mean
-    return rf"{mean} {{\scriptsize [{entry['low']:.{places}f}, {entry['high']:.{places}f}]}}"
+        return mean, ""
+    return mean, rf"{{[}}{entry['low']:.{places}f}, {entry['high']:.{places}f}]"
 
 
 def caption(comparison: Mapping[str, Any]) -> str:

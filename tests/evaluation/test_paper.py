@@ -2,27 +2,45 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
+import yaml
 
 from evaluation.paper import latex_table, methods_section
 from tests.evaluation.reproduction import LABELS
+from tests.printed import BOTH, table_width
 
 
 def test_latex_table_is_the_summary(outputs, comparison):
     text = (outputs / "report" / "table.tex").read_text(encoding="utf-8")
-    rows = [line for line in text.splitlines() if line.startswith("    ") and line.endswith(r"\\")]
-    assert [row.split("&")[0].strip() for row in rows[2:]] == list(LABELS.values())
-    assert r"seam\_ratio $\downarrow$" in rows[1]
-    assert all(row.count("&") == 3 for row in rows)
+    assert r"\shortstack[r]{End \\ continuity \\ seam\_ratio $\downarrow$}" in text
+    rows = text[text.index(r"\midrule") : text.index(r"\bottomrule")].splitlines()[1:]
+    cells = [[cell.strip() for cell in row.removesuffix(r"\\").split("&")] for row in rows]
+    assert [row[0] for row in cells] == [cell for label in LABELS.values() for cell in (label, "")]
+    assert all(len(row) == 4 for row in cells)
     entry = comparison["metrics"]["seam_ratio"]["methods"]["round"]
-    shown = [float(number) for number in re.findall(r"-?\d+\.?\d*", rows[3].split("&")[2])]
+    shown = [float(number) for number in re.findall(r"-?\d+\.?\d*", cells[2][2] + cells[3][2])]
     assert shown == pytest.approx([entry[key] for key in ("mean", "low", "high")], abs=0.06)
-    assert r"\textbf" in rows[2].split("&")[1]
+    assert r"\textbf" in cells[0][1]
     assert text.count("{") == text.count("}")
     methods = [method | {"label": f"[{method['label']}] 50%"} for method in comparison["methods"]]
     hostile = latex_table(comparison | {"methods": methods}, dict.fromkeys(comparison["headline"].values(), 2))
-    assert rf"    {{[}}{next(iter(LABELS.values()))}] 50\% & " in hostile  # a bare [ would belong to the \\ before it
+    assert rf"{{[}}{next(iter(LABELS.values()))}] 50\% & " in hostile  # a bare [ would belong to the \\ before it
+
+
+def test_latex_table_of_all_criteria_fits(comparison):
+    """With the metrics and the methods of params.yaml; the numbers have as many digits as there can be."""
+    params = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))
+    headline = params["report"]["headline"]
+    names = ("animatediff", "panorama_lora", "enhanced_360", "360dvd")
+    values = {name: {"mean": -0.1234, "low": -0.1241, "high": -0.1229} for name in names}
+    metrics = {name: {"direction": "lower", "best": names[3], "methods": values} for name in headline.values()}
+    methods = [{"name": name, "label": params["methods"][name]["label"]} for name in names]
+    shown = comparison | {"headline": headline, "metrics": metrics, "methods": methods}
+    text = latex_table(shown, dict.fromkeys(metrics, 4))
+    assert text.startswith(r"\begin{table*}")
+    assert table_width(text) <= BOTH
 
 
 def test_methods_section_says_what_ran(outputs, comparison):
