@@ -26,8 +26,8 @@ from evaluation.weights import Role
 
 T = TypeVar("T")
 
-# New frames of a stretch, in pixels: 4 frames of 512 x 1024. Flow metrics hold about 250 bytes per pixel at a time.
-STRETCH_PIXELS = 2**21
+# New frames of a stretch, in pixels: 2 frames of 512 x 1024. Flow metrics hold about 250 bytes per pixel at a time.
+STRETCH_PIXELS = 2**20
 
 #: "views" and "prompt" are the judge's embeddings, "prompt_parts" those of what the prompt binds to a direction,
 #: "paired" is the true video, "reference" real panoramas.

@@ -3,6 +3,7 @@
 What may be scored is in evaluation/rules.py, what is written of it in evaluation/records.py.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,9 @@ from evaluation.rules import shape_of, without_path
 from evaluation.sources import Resample, content_hash, open_frames, probe, resampled
 from evaluation.views import VIEW_SETS, ViewSet
 from evaluation.workers import frame_workers
+
+# Stretches of one video that are begun at most: enough for every core to have a frame to look at while one is measured.
+_HELD = 4
 
 
 @dataclass(frozen=True)
@@ -124,8 +128,8 @@ class Scorer:
         rows: dict[str, list[np.ndarray]] = {metric.name: [] for metric in metrics}
         blank = True
         cut = zip(stretches(open_frames(path, source, self.resample)), truth, strict=False)
-        with frame_workers(2 * frames_of_a_stretch(info.height)) as workers:
-            for begun in _one_ahead(cut, walk, workers):
+        with frame_workers(_HELD * frames_of_a_stretch(info.height)) as workers:
+            for begun in _begun_ahead(cut, walk, workers):
                 blank = blank and _blank(begun.frames)
                 features = extract_features(
                     begun.frames,
@@ -159,20 +163,18 @@ class Scorer:
         return open_frames(path, source, self.resample)
 
 
-def _one_ahead(
+def _begun_ahead(
     cut: Iterable[tuple[tuple[np.ndarray, int], tuple[np.ndarray | None, int]]], walk: Walk, workers: Executor
 ) -> Iterator[Begun]:
-    """Each stretch, when the frames of the next are being looked at too: never more than two are held."""
-    last: Begun | None = None
+    """Each stretch, while the frames of those after it are being looked at too."""
+    held: deque[Begun] = deque()
     for (frames, seen), (true_frames, _) in cut:
         if len(frames) < 2:
             raise VideoError("holds one frame; a video needs at least 2")
-        begun = walk.begin(frames, true_frames, seen, workers.map)
-        if last is not None:
-            yield last
-        last = begun
-    if last is not None:
-        yield last
+        held.append(walk.begin(frames, true_frames, seen, workers.map))
+        if len(held) == _HELD:
+            yield held.popleft()
+    yield from held
 
 
 def _blank(frames: np.ndarray) -> bool:

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import torch
+from threadpoolctl import threadpool_limits
 
 
 @contextmanager
@@ -20,9 +21,11 @@ def frame_workers(frames: int) -> Iterator[ThreadPoolExecutor]:
     threads = torch.get_num_threads()
     count = max(1, min(frames, threads))
     pool = ThreadPoolExecutor(count, "frames", torch.set_num_threads, (threads // count,))
-    torch.set_num_threads(threads // count)  # here too: what is split over busy cores waits for them, and spins
+    # Here too, and NumPy as well: what is split over busy cores waits for them, and spins.
+    torch.set_num_threads(threads // count)
     try:
-        yield pool
+        with threadpool_limits(threads // count, user_api="blas"):
+            yield pool
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)

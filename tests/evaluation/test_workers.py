@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from threadpoolctl import threadpool_info
 
 from evaluation.workers import frame_workers
 
@@ -28,6 +29,7 @@ def test_so_many_work_at_once_and_share_the_threads(frames: int, workers: int, e
 
     with frame_workers(frames) as pool:
         assert torch.get_num_threads() == each
+        assert {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"} == {each}
         assert list(pool.map(work, range(workers))) == [(number, each) for number in range(workers)]
     assert torch.get_num_threads() == 6
 
