@@ -7,8 +7,8 @@ are nearly panoramas; and others that are none: parts of it, cylinders, perspect
 ordinary picture, cuts stretched to 2:1. Every clip is scored by the metrics of end continuity that need no network, by
 is_360 and field_of_view, and judged by the check that `panobench data` makes before it takes a video.
 
-Constants of is_360 were chosen on every second panorama and photograph, in the order of their names, the first among
-them; the tables give both halves.
+Constants of is_360, and those of the data check that concern poles and mirror images, were chosen on every second
+panorama and photograph, in the order of their names, the first among them; the tables give both halves.
 """
 
 from __future__ import annotations
@@ -180,20 +180,23 @@ def ordered(better: np.ndarray, worse: np.ndarray, higher: bool) -> float:
 def variant_table(rows: Sequence[Row], group: str) -> str:
     """Markdown: what passes, in the half that was tuned on and in the other."""
     lines = [
-        "| clip | n | is_360: half tuned on | other half | open_ends < 2.5 | data check | field of view | "
-        "seam_ratio_grid | discontinuity_ratio | pole_ratio |",
-        "|---|" + "---|" * 9,
+        "| clip | n | is_360: half tuned on | other half | data check: half tuned on | other half | open_ends < 2.5 | "
+        "field of view | seam_ratio_grid | discontinuity_ratio | pole_ratio |",
+        "|---|" + "---|" * 10,
     ]
     mine = [row for row in rows if row["group"] == group]
     for variant in dict.fromkeys(row["variant"] for row in mine):
         these = [row for row in mine if row["variant"] == variant]
-        halves = [[row["is_360"] for row in these if row["half"] == half] for half in ("tuned", "held out")]
-        shares = [f"{np.mean(half):.0%}" if half else "" for half in halves]
+        halves = [[row for row in these if row["half"] == half] for half in ("tuned", "held out")]
+        shares = [
+            f"{np.mean([row[gate] for row in half]):.0%}" if half else ""
+            for gate in ("is_360", "data_check")
+            for half in halves
+        ]
         open_ends = np.mean([row["open_ends"] < MOST_OPEN for row in these])
         medians = [np.median([row[name] for row in these]) for name in ("seam_ratio_grid", "discontinuity_ratio")]
         lines.append(
-            f"| {variant} | {len(these)} | {shares[0]} | {shares[1]} | {open_ends:.0%} | "
-            f"{np.mean([row['data_check'] for row in these]):.0%} | "
+            f"| {variant} | {len(these)} | {' | '.join(shares)} | {open_ends:.0%} | "
             f"{np.median([row['field_of_view'] for row in these]):.0f}° | {medians[0]:.2f} | {medians[1]:.2f} | "
             f"{np.median([row['pole_ratio'] for row in these]):.2f} |"
         )
@@ -229,8 +232,8 @@ def summary(rows: Sequence[Row], height: int) -> str:
     text = [
         MEASURED,
         f"{len(rows)} clips from {pictures['panorama']} panoramas and {photos} photographs, {height} rows at most; "
-        "written by `python -m benchmarks.real_panoramas`. Shares that pass is_360 are given for the half of the "
-        "pictures on which its constants were chosen, and for the other.",
+        "written by `python -m benchmarks.real_panoramas`. Shares that pass is_360 and the data check are given "
+        "for the half of the pictures on which constants were chosen, and for the other.",
         "### Panoramas against stretched pictures, metric by metric",
         '"Ordered" is the share of pairs of a panorama and a stretched picture in which the panorama reads better.',
         metric_table(rows),

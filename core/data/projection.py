@@ -2,7 +2,7 @@
 
 Every measure compares a picture with itself, so that plain skies, strong exposure steps where two lenses meet, and
 logos over a tripod do not decide: what counts is whether the left edge continues at the right one, whether each pole is
-one point, and whether two halves show the same scene.
+one point, and whether two halves show the same scene, or one the mirror image of the other.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ class Is360(_Closing):
     A mean over videos is the share of panoramas. One pole that is open, and only one, need not fail it, because
     photographers paint out their tripod; neither do exposures that differ, nor JPEG. Of 275 clips of 25 real panoramas
     (turned, as H.264, as JPEG) 268 pass, of 1,278 photographs and perspective crops of panoramas stretched to 2:1
-    (fields of view of 50 to 120 degrees) 14: stars, a black surround, a bare wall (docs/real-panoramas.md). Of 60
+    (fields of view of 50 to 120 degrees) 15: stars, a black surround, a bare wall (docs/real-panoramas.md). Of 60
     panoramas of the procedural world one fails, and two as JPEG of quality 75; of 300 perspective pictures of it 7
     pass, 11 as JPEG and 26 under noise of 2 grey levels: plain ground or sky, in which little else steps.
     Source: this project.
