@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from core.device import default_device
+from core.device import default_device, named_device
 from core.errors import PanobenchError
 from evaluation.autoencoder import Autoencoder, load_autoencoder
 from evaluation.inception import Inception, load_inception
@@ -77,10 +77,9 @@ def load_networks(
         precision: of the judge and of LPIPS.
 
     Raises:
-        PanobenchError: weights that are missing or do not fit.
+        PanobenchError: weights that are missing or do not fit, or a device that is not here.
     """
-    if device == "auto":
-        device = str(default_device())
+    device = str(default_device() if device == "auto" else named_device(device, "--device"))
     loaded: dict[str, Any] = {}
     if "judge" in roles or "judge_lpips" in roles:
         if judge is None:

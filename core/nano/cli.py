@@ -45,7 +45,7 @@ def pretrain(
     """
     import torch
 
-    from core.device import default_device
+    from core.device import default_device, named_device
     from core.nano.pretrain.run import GOING_ON, PHASES, Pretraining
     from core.nano.pretrain.settings import Settings
 
@@ -56,7 +56,7 @@ def pretrain(
         work, assets = work or Path("outputs/nano-smoke/work"), assets or Path("outputs/nano-smoke/assets")
     read = Settings.read(settings or Path("assets/nano/pretrain.yaml"))
     assets = assets or Path("assets/nano")
-    device = device or str(default_device())
+    device = str(named_device(device, "--device") if device else default_device())
     pretraining = Pretraining(read, work or Path("outputs/nano-base"), workers, device)
     if going_on:
         pretraining.go_on_from(assets)

@@ -222,6 +222,8 @@ def test_a_file_that_is_not_what_its_manifest_says_is_named(tmp_path: Path, chan
         (["mine", "--reference", "none"], "none: no such folder"),
         (["mine", "--judge", "none", "--prompts", "prompts.csv"], "none: no judge there"),
         (["mine", "--prompts", "none.csv"], "none.csv: no such file"),
+        (["mine", "--metrics", "flicker", "--device", "gpu"], "--device: 'gpu' is no device; expected cpu, cuda"),
+        (["mine", "--metrics", "flicker", "--device", "cuda:99"], "--device: 'cuda:99' cannot be used: "),
         (["mine", "--reference", "large", "--metrics", "content_distribution"], "the reference is 128x64"),
         (["broken"], "broken: none of the 1 videos can be scored"),
     ],
