@@ -188,7 +188,9 @@ def main(name: str, clip: str | None, repeats: int, growth: bool, out: Path, pag
         "ratio": {name: [peers[kind] / pair[kind] for kind in (0, 1)] for name, pair in ours.items()},
         "drift": moved,
         "raft": raft,
-        "longer": [grown(size, frames, 1) for frames in (half, 2 * half, 4 * half, 8 * half)] if growth else [],
+        "longer": [grown(size, frames, 1) for frames in (half, 2 * half, 4 * half, 8 * half, 16 * half)]
+        if growth
+        else [],
         "more": [grown(size, half, clips) for clips in (1, 2, 4)] if growth else [],
     }
     write_json(out / f"evaluation-{name}.json", record)

@@ -39,7 +39,7 @@ _OPTIONS = (
     click.option(
         "--precision",
         type=click.Choice(["fp32", "bf16"]),
-        help="How finely the judge and LPIPS count. bf16 takes about 0.6 times as long where the processor has "
+        help="How finely the judge and LPIPS count. bf16 takes about half as long where the processor has "
         "instructions for it, and moved their metrics by up to half a per cent on the clip measured (docs/speed.md); "
         "recorded, and methods scored differently do not compare.  [default: that of params.yaml, else fp32]",
     ),

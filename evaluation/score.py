@@ -25,10 +25,12 @@ from evaluation.networks import Networks
 from evaluation.rules import shape_of, without_path
 from evaluation.sources import Resample, content_hash, open_frames, probe, resampled
 from evaluation.views import VIEW_SETS, ViewSet
-from evaluation.workers import frame_workers
+from evaluation.workers import frame_workers, give_memory_back
 
 # Stretches of one video that are begun at most: enough for every core to have a frame to look at while one is measured.
 _HELD = 4
+# Stretches after which memory is given back: more often costs time, for the next ones take it again.
+_TIDY = 4
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ class Scorer:
         blank = True
         cut = zip(stretches(open_frames(path, source, self.resample)), truth, strict=False)
         with frame_workers(_HELD * frames_of_a_stretch(info.height)) as workers:
-            for begun in _begun_ahead(cut, walk, workers):
+            for number, begun in enumerate(_begun_ahead(cut, walk, workers), 1):
                 blank = blank and _blank(begun.frames)
                 features = extract_features(
                     begun.frames,
@@ -146,6 +148,8 @@ class Scorer:
                     rows[metric.name].append(metric.update(features))
                 if advance:
                     advance(len(begun.frames) - begun.seen)
+                if number % _TIDY == 0:
+                    give_memory_back()
         if blank:
             raise VideoError(
                 "every frame is one flat colour, as black frames decoded from NaN are; it would win seam and flicker"

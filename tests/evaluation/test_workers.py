@@ -1,13 +1,16 @@
-"""Frames are looked at side by side, and torch has its threads back afterwards."""
+"""Frames are looked at side by side, torch has its threads back afterwards, and the system its memory."""
 
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from threadpoolctl import threadpool_info
 
-from evaluation.workers import frame_workers
+from evaluation.workers import frame_workers, give_memory_back
 
 
 @pytest.fixture(autouse=True)
@@ -55,3 +58,18 @@ def test_who_fails_waits_for_no_frame_that_has_not_begun():
     assert len(begun) < 100
     assert threading.active_count() == before
     assert torch.get_num_threads() == 6
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc keeps what was freed")
+def test_the_holes_between_what_is_kept_go_back_to_the_system():
+    def resident_mib() -> float:
+        line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS"))
+        return int(line.split()[1]) / 1024
+
+    blocks = [np.ones(100_000, np.uint8) for _ in range(2000)]  # small enough for malloc to keep them
+    kept = blocks[::50]
+    del blocks
+    before = resident_mib()
+    give_memory_back()
+    assert resident_mib() < before - 100
+    assert all(block.all() for block in kept)
