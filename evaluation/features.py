@@ -100,9 +100,7 @@ def roles_of(needs: Iterable[str]) -> set[Role]:
 
 def arrays_of(needs: Iterable[str]) -> set[str]:
     """What a ``Walk`` makes for these needs."""
-    needs = set(needs)
-    paired = {"true_flow"} if {"flow", "paired"} <= needs else set()
-    return (needs & {"views", *ARRAYS}) | paired
+    return set(needs) & {"views", *ARRAYS}
 
 
 def takes_views(needs: Iterable[str]) -> bool:

@@ -88,6 +88,7 @@ class JudgeLpips:
         self._judge = judge
         self._here = threading.local()  # what is found in a pass belongs to the thread that makes it
         layers = _stages(judge.model)
+        # These hooks stay: none may come or go while another thread is in the model.
         self._count = len(layers)
         for index, layer in enumerate(layers):
             layer.register_forward_hook(self._keep(index))

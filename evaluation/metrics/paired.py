@@ -180,7 +180,7 @@ class EndPointError(_Paired):
     criterion: ClassVar[Criterion] = "motion_pattern"
     version: ClassVar[int] = 2
     summary: ClassVar[str] = "great-circle distance between the ends of this flow and of the true video's"
-    needs: ClassVar[frozenset[Need]] = frozenset({"paired", "flow"})
+    needs: ClassVar[frozenset[Need]] = frozenset({"flow", "true_flow"})
     claims: ClassVar[Claims] = claims(
         rises="shuffled frozen pan", level="broken_seam", floor=Floor("identical", 0, 1e-6), yaw="spread"
     )
